@@ -1,0 +1,93 @@
+"""The app: registers the checks, and starts the brokers where a server starts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from django.apps import AppConfig
+from django.core.checks import register
+
+from faststream_django.brokers import brokers
+from faststream_django.checks import check_deployment, check_settings
+from faststream_django.conf import broker_aliases, broker_settings
+from faststream_django.exceptions import InvalidBroker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+logger = logging.getLogger("faststream_django")
+
+_APPLICATIONS = {
+    ("django.core.wsgi", "get_wsgi_application"),
+    ("django.core.asgi", "get_asgi_application"),
+}
+_COMMAND = ("django.core.management", "ManagementUtility.execute")
+
+
+class FastStreamDjangoConfig(AppConfig):
+    """Publish to a message broker from Django."""
+
+    name = "faststream_django"
+    verbose_name = "FastStream"
+
+    def ready(self) -> None:
+        """Register the checks; in a server process, begin to connect in the background."""
+        register(check_settings, self.label)
+        register(check_deployment, self.label, deploy=True)
+        if is_server_process():
+            _start_brokers()
+
+
+def is_server_process() -> bool:
+    """Tell whether the apps are being loaded by a server that will handle requests.
+
+    True below get_wsgi_application() and get_asgi_application(), and in the process of ``runserver``
+    that serves. Other commands, scripts, shells and tests connect when they publish.
+    """
+    for frame in _callers():
+        function = (frame.f_globals.get("__name__"), frame.f_code.co_qualname)
+        if function in _APPLICATIONS:
+            return True
+        if function == _COMMAND:
+            return _serves(frame.f_locals["self"].argv)
+    return False
+
+
+def _callers() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  inspect.stack() reads source files
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _serves(argv: list[str]) -> bool:
+    # The reloader's parent loads the apps too, but only its child has RUN_MAIN.
+    return argv[1:2] == ["runserver"] and ("--noreload" in argv or os.environ.get("RUN_MAIN") == "true")
+
+
+def _start_brokers() -> None:
+    """Begin to connect where AUTOSTART is True. Never raises: a site starts without its broker."""
+    for alias in _aliases():
+        try:
+            if broker_settings(alias).autostart:
+                brokers.start(alias)
+        except Exception as error:  # noqa: BLE001  see above
+            _log_not_started(error)
+
+
+def _aliases() -> tuple[str, ...]:
+    try:
+        return broker_aliases()
+    except InvalidBroker as error:
+        _log_not_started(error)
+        return ()
+
+
+def _log_not_started(error: Exception) -> None:
+    # The text of a foreign error may hold a URL; the first publish raises it in full.
+    text = error if isinstance(error, InvalidBroker) else type(error).__name__
+    logger.error("No broker was started: %s", text)

@@ -1,0 +1,84 @@
+"""What a transport must do.
+
+A `Backend` belongs to one alias and makes a `Session` for each connection. A session is disposable:
+it serves until it breaks, then the connection throws it away and asks the backend for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faststream_django.conf import BrokerSettings
+    from faststream_django.messages import Message
+
+__all__ = ["Backend", "Delivery", "NotSent", "Session", "Transmit"]
+
+Transmit = Callable[["Message"], Awaitable[None]]
+
+
+class NotSent(Exception):
+    """The session ended before the message was written: the next session may try it."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One message on its way, and what is known about it at any moment.
+
+    Written on the loop thread, read by the caller's thread when its deadline passes.
+    """
+
+    message: Message
+    broker: str
+    handed_over: bool = False
+    """Its frames may have reached the broker: without a verdict the outcome is unknown."""
+    confirmed: bool = False
+    """The broker took responsibility for it."""
+    blocked: bool = False
+    """It waits, or waited last, because the broker blocks publishers."""
+
+
+class Session(ABC):
+    """One connection to one node."""
+
+    closed: asyncio.Future[str]
+    """Done when the connection is gone; its result says why, without a secret."""
+
+    @abstractmethod
+    async def transmit(self, message: Message, delivery: Delivery) -> None:
+        """Send one message and return once the broker has confirmed it.
+
+        Set `Delivery.handed_over` before the first frame may reach the broker. Raise a PublishError
+        as the verdict, or NotSent if the session ended before the message was written.
+        Must survive cancellation without harm to the other messages of the session.
+        """
+
+    @abstractmethod
+    def trusts(self, message: Message) -> bool:
+        """Tell whether the message may be pipelined behind others without a risk for them."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close cleanly. The caller limits the time and abandons the session when it passes."""
+
+
+class Backend(ABC):
+    """Makes sessions for one alias, and knows what a message passes through before it is sent."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def connect(self, url: str) -> Session:
+        """Open a session, declare the topology; raise BrokerUnavailable or BrokerRefused with the reason.
+
+        Called on the loop thread; cancelled when the connect timeout passes.
+        """
+
+    async def process(self, delivery: Delivery, transmit: Transmit) -> None:
+        """Pass the message through the middlewares, the last of which transmits it."""
+        await transmit(delivery.message)

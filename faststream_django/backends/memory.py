@@ -1,0 +1,106 @@
+"""``memory://``: the embedded broker of this process, for development and tests without a server.
+
+The queues live in the process and end with it. A forked child begins with empty ones of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from faststream_django.backends.base import Delivery, NotSent, Session
+from faststream_django.backends.memory_driver import MemoryConnection
+from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.backends.rabbit import RabbitBackend, _properties
+from faststream_django.backends.rabbit_errors import publish_error
+from faststream_django.backends.rabbit_topology import declare_topology
+from faststream_django.exceptions import MessageUnroutable
+
+if TYPE_CHECKING:
+    from faststream_django.conf import BrokerSettings
+    from faststream_django.messages import Message
+
+__all__ = ["MemoryBackend", "MemorySession"]
+
+FLOW_PAUSE, FLOW_STEP = 0.05, 0.002
+"""Seconds that a message waits at most while the subscribers are far behind, and between two looks."""
+
+
+class MemoryBackend(RabbitBackend):
+    """Connects to the embedded broker of the URL; middlewares and codec are as for RabbitMQ."""
+
+    async def connect(self, url: str) -> Session:
+        server = MemoryServer.get(url)
+        session = MemorySession(server)
+        await session.open(self.settings)
+        if MemoryServer.on_connect is not None:
+            await MemoryServer.on_connect(server, self.settings)
+        return session
+
+
+class MemorySession(Session):
+    """A publisher on the embedded broker: a message is confirmed once it is in its queues."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        # It answers what the topology and the channel ask of aiormq's connection.
+        self._connection: Any = MemoryConnection(server)
+        self._server = server
+        self._flow = asyncio.Lock()
+        self._topology_errors: dict[str, str] = {}
+
+    async def open(self, settings: BrokerSettings) -> None:
+        self._topology_errors = await declare_topology(self._connection, settings)
+        self._channel = await self._connection.channel(on_return_raises=True)
+
+    def trusts(self, message: Message) -> bool:  # noqa: ARG002
+        return True
+
+    async def transmit(self, message: Message, delivery: Delivery) -> None:
+        await self._flow_control()
+        if self.closed.done():
+            raise NotSent(self.closed.result())
+        delivery.handed_over = True
+        try:
+            await self._channel.basic_publish(
+                message.body,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                properties=_properties(message),
+                mandatory=message.mandatory,
+            )
+        except Exception as error:
+            verdict = publish_error(error, delivery, message, alone=True)
+            if isinstance(verdict, MessageUnroutable):
+                verdict = self._explain(verdict, message)
+            raise verdict from error
+
+    async def _flow_control(self) -> None:
+        """Leave the loop to the subscribers, and slow down where they fall far behind.
+
+        As RabbitMQ does. It never stops a publisher: the subscribers may wait for it.
+        """
+        await asyncio.sleep(0)
+        if not self._server.is_congested():
+            return
+        async with self._flow:
+            for _ in range(round(FLOW_PAUSE / FLOW_STEP)):
+                if not self._server.is_congested():
+                    return
+                await asyncio.sleep(FLOW_STEP)
+
+    async def close(self) -> None:
+        await self._connection.close()
+        if not self.closed.done():
+            self.closed.set_result("closed")
+
+    def _explain(self, error: MessageUnroutable, message: Message) -> MessageUnroutable:
+        name = message.exchange or message.routing_key
+        reason = self._topology_errors.get(name)
+        if reason is None:
+            return error
+        return MessageUnroutable(
+            f"{error} Declaring {name!r} had failed: {reason}",
+            message_id=error.message_id,
+            broker=error.broker,
+        )

@@ -1,0 +1,401 @@
+"""The embedded broker as the drivers see it: the parts of aiormq and aio-pika that are used.
+
+A `RabbitBroker` on such a connection is FastStream's own: it declares, binds, consumes, publishes,
+answers requests and stops with its own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aio_pika import IncomingMessage
+from aiormq import exceptions
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from faststream_django.backends.memory_server import ServerRefused
+
+if TYPE_CHECKING:
+    from aio_pika import Message
+    from faststream.rabbit import RabbitBroker
+
+    from faststream_django.backends.envelope import Envelope
+    from faststream_django.backends.memory_queue import Queue
+    from faststream_django.backends.memory_server import MemoryServer
+
+__all__ = ["MemoryConnection"]
+
+logger = logging.getLogger("faststream_django.worker")
+
+REPLY_TO = "amq.rabbitmq.reply-to"
+
+ERRORS: dict[int, type[exceptions.ChannelClosed]] = {
+    403: exceptions.ChannelAccessRefused,
+    404: exceptions.ChannelNotFoundEntity,
+    405: exceptions.ChannelLockedResource,
+    406: exceptions.ChannelPreconditionFailed,
+}
+
+Callback = Callable[[IncomingMessage], Awaitable[Any]]
+
+
+class MemoryConnection:
+    """A connection to the embedded broker."""
+
+    basic_nack = True  # aio-pika asks the connection whether the server can do it
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.server = server
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.is_closed = False
+        self._channels: list[MemoryChannel] = []
+
+    async def serve(self, broker: RabbitBroker) -> None:
+        """Start the broker here instead of at its URL."""
+
+        async def connect() -> Any:
+            broker.config.connect(self)
+            broker._channel = await broker.config.channel_manager.get_channel()  # noqa: SLF001
+            return self
+
+        # FastStream has no public way to bring a connection: its test broker replaces this as well.
+        broker._connect = connect  # type: ignore[method-assign]  # noqa: SLF001
+        await broker.start()
+
+    async def channel(
+        self,
+        channel_number: int | None = None,  # noqa: ARG002
+        *,
+        publisher_confirms: bool = True,  # noqa: ARG002
+        on_return_raises: bool = False,
+    ) -> MemoryChannel:
+        channel = MemoryChannel(self, on_return_raises=on_return_raises)
+        self._channels.append(channel)
+        return channel
+
+    async def close(self, exc: BaseException | None = None) -> None:  # noqa: ARG002
+        self.is_closed = True
+        self.connected.clear()
+        for channel in self._channels:
+            await channel.close()
+        self.server.release(self)
+
+
+class MemoryChannel:
+    """A channel: it holds what its consumers have not settled yet."""
+
+    def __init__(self, connection: MemoryConnection, *, on_return_raises: bool) -> None:
+        self.connection = connection
+        self.on_return_raises = on_return_raises
+        self.is_closed = False
+        self.prefetch_count = 0
+        self.is_prefetch_shared = False
+        self.reply_queue: Queue | None = None
+        self.consumers: dict[str, MemoryConsumer] = {}
+        self._unsettled: dict[int, tuple[MemoryConsumer, Envelope]] = {}
+        self._last_tag = 0
+
+    @property
+    def server(self) -> MemoryServer:
+        return self.connection.server
+
+    # As aiormq names them
+
+    async def queue_declare(self, queue: str = "", **declaration: Any) -> Queue:
+        with _driver_errors():
+            return self.server.declare_queue(queue, owner=self.connection, **declaration)
+
+    async def exchange_declare(
+        self, exchange: str, *, exchange_type: str = "direct", **declaration: Any
+    ) -> None:
+        with _driver_errors():
+            self.server.declare_exchange(exchange, exchange_type, **declaration)
+
+    async def queue_bind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        with _driver_errors():
+            self.server.bind(self.server.queue(queue), exchange, routing_key, arguments)
+
+    async def exchange_bind(
+        self,
+        destination: str,
+        source: str,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        with _driver_errors():
+            self.server.bind(self.server.exchange(destination), source, routing_key, arguments)
+
+    async def basic_publish(
+        self,
+        body: bytes,
+        *,
+        exchange: str = "",
+        routing_key: str = "",
+        properties: Basic.Properties,
+        mandatory: bool = False,
+    ) -> Basic.Ack:
+        if properties.reply_to == REPLY_TO and self.reply_queue is not None:
+            properties.reply_to = self.reply_queue.name
+        with _driver_errors():
+            verdict = self.server.publish(exchange, routing_key, properties, body, mandatory=mandatory)
+        if verdict == "rejected":
+            raise exceptions.DeliveryError(None, Basic.Nack())
+        if verdict == "returned" and self.on_return_raises:
+            frame = Basic.Return(312, "NO_ROUTE", exchange, routing_key)
+            header = ContentHeader(body_size=len(body), properties=properties)
+            returned = DeliveredMessage(frame, header, body, self)  # type: ignore[arg-type]
+            raise exceptions.PublishError(returned, frame)
+        return Basic.Ack()
+
+    async def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
+        for consumer, _ in self._settle(delivery_tag, multiple=multiple):
+            consumer.queue.deliver()
+
+    async def basic_nack(
+        self,
+        delivery_tag: int,
+        multiple: bool = False,  # noqa: FBT001, FBT002
+        requeue: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        for consumer, envelope in reversed(self._settle(delivery_tag, multiple=multiple)):
+            if requeue:
+                consumer.queue.requeue(envelope)
+            else:
+                consumer.queue.reject(envelope)
+            consumer.queue.deliver()
+
+    async def basic_reject(self, delivery_tag: int, *, requeue: bool = False) -> None:
+        await self.basic_nack(delivery_tag, requeue=requeue)
+
+    # As aio-pika names them
+
+    @property
+    def default_exchange(self) -> MemoryExchange:
+        return MemoryExchange(self, "")
+
+    async def set_qos(self, prefetch_count: int = 0, global_: bool = False) -> None:  # noqa: FBT001, FBT002
+        self.prefetch_count = prefetch_count
+        self.is_prefetch_shared = global_
+
+    async def declare_queue(self, name: str = "", **declaration: Any) -> MemoryQueue:
+        if name == REPLY_TO:
+            return MemoryQueue(self, None)
+        queue = await self.queue_declare(name, **_without_client_options(declaration))
+        return MemoryQueue(self, queue)
+
+    async def declare_exchange(
+        self,
+        name: str,
+        type: str = "direct",  # noqa: A002
+        **declaration: Any,
+    ) -> MemoryExchange:
+        await self.exchange_declare(name, exchange_type=type, **_without_client_options(declaration))
+        return MemoryExchange(self, name)
+
+    async def close(self, exc: BaseException | None = None) -> None:  # noqa: ARG002
+        """Cancel the consumers and give back what they have not settled, in its order."""
+        self.is_closed = True
+        for consumer in list(self.consumers.values()):
+            consumer.cancel()
+        unsettled, self._unsettled = self._unsettled, {}
+        for consumer, envelope in reversed(unsettled.values()):
+            consumer.queue.requeue(envelope)
+            consumer.queue.deliver()
+
+    def has_room_for(self, in_flight: int) -> bool:
+        if not self.prefetch_count:
+            return True
+        return (len(self._unsettled) if self.is_prefetch_shared else in_flight) < self.prefetch_count
+
+    def hold(self, consumer: MemoryConsumer, envelope: Envelope) -> int:
+        """Remember the message until it is settled; return its delivery tag."""
+        self._last_tag += 1
+        self._unsettled[self._last_tag] = consumer, envelope
+        return self._last_tag
+
+    def drop(self, delivery_tag: int) -> None:
+        """Forget a message that needs no acknowledgement."""
+        for consumer, _ in self._settle(delivery_tag):
+            consumer.queue.deliver()
+
+    def _settle(self, delivery_tag: int, *, multiple: bool = False) -> list[tuple[MemoryConsumer, Envelope]]:
+        tags = [tag for tag in self._unsettled if tag <= delivery_tag] if multiple else [delivery_tag]
+        with self.server.lock:
+            settled = [self._unsettled.pop(tag) for tag in tags if tag in self._unsettled]
+            for consumer, _ in settled:
+                consumer.in_flight -= 1
+        return settled
+
+
+class MemoryConsumer:
+    """Runs a callback for every message, each in a task of its own, within the prefetch limit.
+
+    The limit also holds for a consumer without acknowledgements: its messages count as settled when
+    the callback ends. RabbitMQ would send such a consumer everything at once.
+    """
+
+    def __init__(
+        self, channel: MemoryChannel, queue: Queue, tag: str, callback: Callback, *, no_ack: bool
+    ) -> None:
+        self.queue = queue
+        self.in_flight = 0
+        self._channel = channel
+        self._tag = tag
+        self._callback = callback
+        self._no_ack = no_ack
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[tuple[int, Envelope]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def has_room(self) -> bool:
+        return self._channel.has_room_for(self.in_flight)
+
+    def take(self, envelope: Envelope) -> None:
+        self.in_flight += 1
+        self._inbox.append((self._channel.hold(self, envelope), envelope))
+        if len(self._inbox) == 1:
+            # An empty context: a handler must not see (or keep alive) the request that published.
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+                self._loop.call_soon_threadsafe(self._start_tasks, context=contextvars.Context())
+
+    def cancel(self) -> None:
+        """Take no more messages; what was taken is finished."""
+        self._channel.consumers.pop(self._tag, None)
+        self.queue.remove_consumer(self)
+
+    def _start_tasks(self) -> None:
+        while self._inbox:
+            tag, envelope = self._inbox.popleft()
+            task = self._loop.create_task(self._run(tag, envelope))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, tag: int, envelope: Envelope) -> None:
+        try:
+            await self._callback(self._incoming(tag, envelope))
+        except Exception:
+            logger.exception("The embedded broker cannot deliver from queue %r", self.queue.name)
+        finally:
+            if self._no_ack:
+                self._channel.drop(tag)
+
+    def _incoming(self, tag: int, envelope: Envelope) -> IncomingMessage:
+        delivered = DeliveredMessage(
+            delivery=Basic.Deliver(
+                self._tag,
+                tag,
+                redelivered=envelope.deliveries > 0,
+                exchange=envelope.exchange,
+                routing_key=envelope.routing_key,
+            ),
+            header=ContentHeader(body_size=len(envelope.body), properties=envelope.open()),
+            body=envelope.body,
+            channel=self._channel,  # type: ignore[arg-type] # it has what a message uses
+        )
+        return IncomingMessage(delivered, no_ack=self._no_ack)
+
+
+class MemoryQueue:
+    """A queue, or the channel's pseudo-queue for replies (None), as aio-pika shows it."""
+
+    def __init__(self, channel: MemoryChannel, queue: Queue | None) -> None:
+        self.channel = channel
+        self.name = REPLY_TO if queue is None else queue.name
+        self._queue = queue
+
+    async def bind(
+        self,
+        exchange: MemoryExchange,
+        routing_key: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **client_options: Any,  # noqa: ARG002
+    ) -> None:
+        key = self.name if routing_key is None else routing_key
+        await self.channel.queue_bind(self.name, exchange.name, key, arguments)
+
+    async def consume(
+        self,
+        callback: Callback,
+        no_ack: bool = False,  # noqa: FBT001, FBT002
+        **client_options: Any,  # noqa: ARG002
+    ) -> str:
+        queue = self._queue or await self._declare_reply_queue()
+        tag = f"ctag-{uuid.uuid4().hex}"
+        consumer = MemoryConsumer(self.channel, queue, tag, callback, no_ack=no_ack)
+        self.channel.consumers[tag] = consumer
+        queue.add_consumer(consumer)
+        return tag
+
+    async def cancel(self, consumer_tag: str, **client_options: Any) -> None:  # noqa: ARG002
+        if consumer := self.channel.consumers.get(consumer_tag):
+            consumer.cancel()
+
+    async def _declare_reply_queue(self) -> Queue:
+        # RabbitMQ's "direct reply-to": answers come back under a name of this channel alone.
+        name = f"{REPLY_TO}.{uuid.uuid4().hex}"
+        queue = await self.channel.queue_declare(name, durable=False, auto_delete=True)
+        self.channel.reply_queue = queue
+        return queue
+
+
+class MemoryExchange:
+    """An exchange, as aio-pika shows it."""
+
+    def __init__(self, channel: MemoryChannel, name: str) -> None:
+        self.channel = channel
+        self.name = name
+
+    async def bind(
+        self,
+        exchange: MemoryExchange,
+        routing_key: str = "",
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **client_options: Any,  # noqa: ARG002
+    ) -> None:
+        await self.channel.exchange_bind(self.name, exchange.name, routing_key, arguments)
+
+    async def publish(
+        self,
+        message: Message,
+        routing_key: str,
+        *,
+        mandatory: bool = True,
+        **client_options: Any,  # noqa: ARG002
+    ) -> Basic.Ack:
+        return await self.channel.basic_publish(
+            message.body,
+            exchange=self.name,
+            routing_key=routing_key,
+            properties=message.properties,
+            mandatory=mandatory,
+        )
+
+
+def _without_client_options(declaration: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in declaration.items() if key not in {"timeout", "robust"}}
+
+
+@contextlib.contextmanager
+def _driver_errors() -> Iterator[None]:
+    try:
+        yield
+    except ServerRefused as refused:
+        error = ERRORS.get(refused.code, exceptions.ChannelClosed)
+        raise error(str(refused)) from refused

@@ -1,0 +1,362 @@
+"""The embedded broker: exchanges, bindings and queues in this process, with RabbitMQ's rules.
+
+It is meant for development and tests: nothing survives the process, queues hand out in order of
+arrival whatever the priority, and a stream is an ordinary queue.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from faststream_django.backends.envelope import DeathReason, Envelope, as_message, bury, is_cycle
+from faststream_django.backends.memory_queue import Queue
+from faststream_django.backends.routing import EXCHANGE_TYPES, matches
+
+if TYPE_CHECKING:
+    from faststream.rabbit import RabbitBroker
+    from pamqp.commands import Basic
+
+    from faststream_django.conf import BrokerSettings
+    from faststream_django.messages import Message
+
+__all__ = ["Exchange", "MemoryServer", "ServerRefused", "Verdict"]
+
+NOWHERE = "\0"  # no exchange has this name; "" is the default exchange
+Verdict = Literal["confirmed", "returned", "rejected"]
+OnConnect = Callable[["MemoryServer", "BrokerSettings"], Awaitable[None]]
+
+
+class ServerRefused(Exception):
+    """The server refuses an operation; code and text are RabbitMQ's."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A binding: what goes from an exchange to a queue or to another exchange."""
+
+    destination: Queue | Exchange
+    routing_key: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Exchange:
+    """An exchange and what is bound to it."""
+
+    name: str
+    type: str = "direct"
+    durable: bool = True
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    bindings: list[Bound] = field(default_factory=list)
+
+
+class MemoryServer:
+    """One per URL and process, like a RabbitMQ node; every method may be called in any thread.
+
+    A forked child begins with an empty server of its own: what the parent holds is the parent's.
+    """
+
+    on_connect: ClassVar[OnConnect | None] = None
+    """Awaited when a publisher connects, before its first message: attaches the subscribers of this
+    process. Set by a layer that knows them."""
+
+    _servers: ClassVar[dict[tuple[int, str], MemoryServer]] = {}
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        # Not loop.py's business: tests look into the queues while the loop thread fills them.
+        self.lock = threading.RLock()
+        self._queues: dict[str, Queue] = {}
+        self._exchanges = {exchange.name: exchange for exchange in _predeclared()}
+
+    def __repr__(self) -> str:
+        return f"<MemoryServer 'memory://{self.name}'>"
+
+    @classmethod
+    def get(cls, url: str = "memory://") -> MemoryServer:
+        """Return the server of this process for the URL; the first call makes it."""
+        # After a fork the parent's servers stay here: collecting one could close the parent's loop.
+        name = urlsplit(url).netloc
+        key = os.getpid(), name
+        return cls._servers.get(key) or cls._servers.setdefault(key, cls(name))
+
+    async def attach(self, broker: RabbitBroker) -> None:
+        """Start a FastStream broker here: its subscribers consume, its publishers publish.
+
+        ``broker.stop()`` ends it as usual.
+        """
+        from faststream_django.backends.memory_driver import MemoryConnection
+
+        await MemoryConnection(self).serve(broker)
+
+    # Inspection
+
+    def drain(self, queue: str) -> list[Message]:
+        """Take out and return the messages that wait in the queue; what a consumer holds stays."""
+        return [as_message(envelope) for envelope in self.queue(queue).drain()]
+
+    def count(self, queue: str) -> int:
+        """Return how many messages wait in the queue, without those that a consumer holds."""
+        return self.queue(queue).count()
+
+    def purge(self) -> None:
+        """Empty every queue."""
+        with self.lock:
+            for queue in self._queues.values():
+                queue.clear()
+
+    # Topology
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue or raise NOT_FOUND."""
+        with self.lock:
+            if name not in self._queues:
+                raise ServerRefused(404, f"NOT_FOUND - no queue '{name}' in vhost '/'")
+            return self._queues[name]
+
+    def exchange(self, name: str) -> Exchange:
+        """Return the exchange or raise NOT_FOUND."""
+        with self.lock:
+            if name not in self._exchanges:
+                raise ServerRefused(404, f"NOT_FOUND - no exchange '{name}' in vhost '/'")
+            return self._exchanges[name]
+
+    def declare_queue(
+        self,
+        name: str = "",
+        *,
+        passive: bool = False,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        owner: object = None,
+    ) -> Queue:
+        """Declare a queue, or verify it if ``passive``; without a name it gets one."""
+        with self.lock:
+            name = name or f"amq.gen-{uuid.uuid4().hex}"
+            queue = self.queue(name) if passive else self._queues.get(name)
+            if queue is None:
+                queue = self._queues[name] = Queue(
+                    self,
+                    name,
+                    durable=durable,
+                    exclusive=exclusive,
+                    auto_delete=auto_delete,
+                    arguments=arguments,
+                    owner=owner if exclusive else None,
+                )
+                return queue
+            if queue.exclusive and queue.owner is not owner:
+                raise ServerRefused(
+                    405,
+                    f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}' in vhost '/'",
+                )
+            if not passive:
+                wanted: dict[str, Any] = {
+                    "durable": durable,
+                    "exclusive": exclusive,
+                    "auto_delete": auto_delete,
+                }
+                current = {key: getattr(queue, key) for key in wanted}
+                wanted |= {"x-queue-type": "classic", **(arguments or {})}
+                _refuse_other("queue", name, wanted, current | queue.arguments)
+            return queue
+
+    def declare_exchange(
+        self,
+        name: str,
+        type: str = "direct",  # noqa: A002
+        *,
+        passive: bool = False,
+        durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Exchange:
+        """Declare an exchange, or verify it if ``passive``."""
+        with self.lock:
+            if passive:
+                return self.exchange(name)
+            if type not in EXCHANGE_TYPES:
+                raise ServerRefused(503, f"COMMAND_INVALID - unknown exchange type '{type}'")
+            properties: dict[str, object] = {
+                "type": type,
+                "durable": durable,
+                "auto_delete": auto_delete,
+                "internal": internal,
+            }
+            exchange = self._exchanges.get(name)
+            if exchange is not None:
+                current = {key: getattr(exchange, key) for key in properties}
+                _refuse_other(
+                    "exchange",
+                    name,
+                    properties | dict(arguments or {}),
+                    current | dict(exchange.arguments),
+                )
+                return exchange
+            if name.startswith("amq."):
+                raise ServerRefused(
+                    403,
+                    f"ACCESS_REFUSED - exchange name '{name}' contains reserved prefix 'amq.*'",
+                )
+            exchange = Exchange(
+                name=name,
+                type=type,
+                durable=durable,
+                auto_delete=auto_delete,
+                internal=internal,
+                arguments=dict(arguments or {}),
+            )
+            self._exchanges[name] = exchange
+            return exchange
+
+    def bind(
+        self,
+        destination: Queue | Exchange,
+        source: str,
+        routing_key: str = "",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let messages of the exchange ``source`` reach the queue or exchange."""
+        with self.lock:
+            exchange = self.exchange(source)
+            if not source:
+                raise ServerRefused(403, "ACCESS_REFUSED - operation not permitted on the default exchange")
+            bound = Bound(destination, routing_key, dict(arguments or {}))
+            if bound not in exchange.bindings:
+                exchange.bindings.append(bound)
+
+    def delete_queue(self, queue: Queue) -> None:
+        """Delete the queue with its messages and bindings; auto-delete exchanges go with those."""
+        with self.lock:
+            if self._queues.get(queue.name) is queue:
+                del self._queues[queue.name]
+            for exchange in list(self._exchanges.values()):
+                self._unbind(exchange, queue)
+
+    def release(self, owner: object) -> None:
+        """Delete the exclusive queues of a connection that ends."""
+        with self.lock:
+            for queue in [q for q in self._queues.values() if q.exclusive and q.owner is owner]:
+                self.delete_queue(queue)
+
+    def _unbind(self, exchange: Exchange, destination: Queue | Exchange) -> None:
+        kept = [bound for bound in exchange.bindings if bound.destination is not destination]
+        if len(kept) == len(exchange.bindings):
+            return
+        exchange.bindings[:] = kept
+        if exchange.auto_delete and not kept:
+            del self._exchanges[exchange.name]
+            for other in list(self._exchanges.values()):
+                self._unbind(other, exchange)
+
+    # Messages
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: Basic.Properties,
+        body: bytes,
+        *,
+        mandatory: bool = True,
+    ) -> Verdict:
+        """Put the message into every queue that is bound for it.
+
+        ``returned``: no queue is, and it is mandatory; ``rejected``: a queue is full and says so,
+        other queues keep their copy.
+        """
+        with self.lock:
+            target = self.exchange(exchange)
+            if target.internal:
+                raise ServerRefused(
+                    403,
+                    f"ACCESS_REFUSED - cannot publish to internal exchange '{exchange}' in vhost '/'",
+                )
+            envelope = Envelope.seal(exchange, routing_key, properties, body)
+            queues = list(self._route(target, routing_key, properties.headers or {}))
+            if not queues:
+                return "returned" if mandatory else "confirmed"
+            accepted = [queue.put(envelope.copy()) for queue in queues]
+            return "confirmed" if all(accepted) else "rejected"
+
+    def is_congested(self) -> bool:
+        """Tell whether the consumers of some queue are far behind."""
+        with self.lock:
+            return any(queue.is_congested() for queue in self._queues.values())
+
+    def dead_letter(self, queue: Queue, envelope: Envelope, reason: DeathReason) -> None:
+        """Send the message to the dead letter exchange of the queue; without one it is dropped."""
+        with self.lock:
+            target = self._exchanges.get(queue.arguments.get("x-dead-letter-exchange", NOWHERE))
+            if target is None:
+                return
+            routing_key = queue.arguments.get("x-dead-letter-routing-key", envelope.routing_key)
+            properties = bury(queue.name, envelope, reason)
+            dead = Envelope.seal(target.name, routing_key, properties, envelope.body)
+            for destination in self._route(target, routing_key, properties.headers or {}):
+                if not is_cycle(destination.name, properties, reason):
+                    destination.put(dead.copy())
+
+    def _route(self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Queue]:
+        queues: dict[str, Queue] = {}
+        seen = {exchange.name}
+        exchanges = [exchange]
+        for current in exchanges:
+            for destination in self._destinations(current, routing_key, headers):
+                if isinstance(destination, Queue):
+                    queues[destination.name] = destination
+                elif destination.name not in seen:
+                    seen.add(destination.name)
+                    exchanges.append(destination)
+        return queues.values()
+
+    def _destinations(
+        self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]
+    ) -> list[Queue | Exchange]:
+        if not exchange.name:
+            return [self._queues[routing_key]] if routing_key in self._queues else []
+        destinations = [
+            bound.destination
+            for bound in exchange.bindings
+            if matches(exchange.type, bound.routing_key, bound.arguments, routing_key, headers)
+        ]
+        alternate = exchange.arguments.get("alternate-exchange")
+        if not destinations and alternate in self._exchanges:
+            return [self._exchanges[alternate]]
+        return destinations
+
+
+def _predeclared() -> Iterator[Exchange]:
+    yield Exchange(name="")
+    for exchange_type in EXCHANGE_TYPES:
+        yield Exchange(name=f"amq.{exchange_type}", type=exchange_type)
+    yield Exchange(name="amq.match", type="headers")
+
+
+def _refuse_other(kind: str, name: str, wanted: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    for key in sorted({*wanted, *current}):
+        if wanted.get(key) != current.get(key):
+            raise ServerRefused(
+                406,
+                f"PRECONDITION_FAILED - inequivalent arg '{key}' for {kind} '{name}' in vhost '/':"
+                f" received {_shown(wanted.get(key))} but current is {_shown(current.get(key))}",
+            )
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else f"'{str(value).lower()}'"

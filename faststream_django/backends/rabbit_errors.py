@@ -1,0 +1,128 @@
+"""What aiormq and the operating system raise, translated once into our own errors."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from typing import Any
+
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ConnectionNotAllowed,
+    DeliveryError,
+    ProbableAuthenticationError,
+    ProtocolSyntaxError,
+)
+from aiormq.exceptions import PublishError as Returned
+
+from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.exceptions import (
+    BrokerRefused,
+    BrokerUnavailable,
+    ConnectionLost,
+    InvalidMessage,
+    MessageRejected,
+    MessageUnroutable,
+    PublishError,
+)
+from faststream_django.messages import Message
+
+__all__ = ["connect_error", "publish_error"]
+
+
+def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a table
+    """Translate a failed attempt to connect; the text never holds the URL."""
+    if isinstance(error, BrokerUnavailable):
+        return error
+    cause = error.__cause__
+    if isinstance(error, ProbableAuthenticationError | AuthenticationError):
+        return BrokerRefused(f"the broker refused the credentials: {error}")
+    if isinstance(error, ConnectionNotAllowed):
+        return BrokerRefused(f"the broker refused the connection: {error}")
+    if isinstance(error, ssl.SSLError) or isinstance(cause, ssl.SSLError):
+        return BrokerRefused(f"TLS failed: {error}")
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return BrokerRefused(f"a TLS file cannot be read: {error}")
+    if isinstance(error, ProtocolSyntaxError):
+        return BrokerUnavailable(f"the peer does not speak AMQP 0-9-1 ({type(error).__name__})")
+    if isinstance(error, OSError | AMQPError | asyncio.IncompleteReadError):
+        return BrokerUnavailable(str(error) or type(error).__name__)
+    if isinstance(error, NotSent):
+        return BrokerUnavailable(f"the connection was lost at once: {error}")
+    return BrokerUnavailable(f"{type(error).__name__}: {error}")
+
+
+def publish_error(
+    error: BaseException, delivery: Delivery, message: Message, *, alone: bool
+) -> PublishError | NotSent:
+    """Translate what basic_publish raised into the verdict on one message.
+
+    `alone` tells that no other message for the same exchange was in flight on the channel, so that an
+    error of the channel about this exchange is certainly about this message.
+    """
+    about: dict[str, Any] = {"message_id": message.message_id, "broker": delivery.broker}
+    name = f"message {message.message_id}"
+    if isinstance(error, ChannelInvalidStateError):
+        # aiormq checks the state before it writes: https://github.com/mosquito/aiormq (Channel.lock)
+        delivery.handed_over = False
+        return NotSent(str(error))
+    if isinstance(error, Returned):
+        return MessageUnroutable(
+            f"{name} was returned: no queue is bound to exchange {message.exchange!r} for routing key "
+            f"{message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) or pass mandatory=False.",
+            **about,
+        )
+    if isinstance(error, DeliveryError):
+        return MessageRejected(
+            f"{name} was refused by the broker (basic.nack): the queue is full or its leader is gone. "
+            "It is safe to publish it again later.",
+            **about,
+        )
+    if isinstance(error, ChannelClosed) and _is_about(error, message):
+        verdict = _channel_verdict(error, name, about) if alone else None
+        if verdict is not None:
+            return verdict
+    if isinstance(error, TypeError | ValueError | AttributeError | OverflowError | struct.error):
+        delivery.handed_over = False
+        return InvalidMessage(f"{name} cannot be written as AMQP: {error}", **about)
+    return ConnectionLost(
+        f"{name}: the connection broke before the broker confirmed it ({_reason(error)}). The broker may "
+        "have it; publish it again with the same message_id only if consumers ignore duplicates.",
+        **about,
+    )
+
+
+def _channel_verdict(error: ChannelClosed, name: str, about: dict[str, Any]) -> PublishError | None:
+    if isinstance(error, ChannelNotFoundEntity):
+        return MessageUnroutable(f"{name} was not routed: {error}.", **about)
+    if isinstance(error, ChannelAccessRefused):
+        return MessageRejected(
+            f"{name} was refused: {error}. Grant the user write permission on the exchange.",
+            **about,
+        )
+    if isinstance(error, ChannelPreconditionFailed):
+        return MessageRejected(f"{name} was refused: {error}.", **about)
+    return None
+
+
+def _is_about(error: ChannelClosed, message: Message) -> bool:
+    """Tell whether the broker's text names this exchange, as in "no exchange 'x' in vhost '/'"."""
+    text = str(error)
+    if isinstance(error, ChannelPreconditionFailed):
+        return True
+    if message.exchange:
+        return f"exchange '{message.exchange}'" in text
+    return "exchange 'amq.default'" in text or "exchange ''" in text or "default exchange" in text
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "no frame from the broker for too long"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

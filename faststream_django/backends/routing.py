@@ -1,0 +1,82 @@
+"""Which bindings of an exchange a message matches: RabbitMQ's rules, as pure functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EXCHANGE_TYPES", "matches"]
+
+EXCHANGE_TYPES = ("direct", "topic", "fanout", "headers")
+
+
+def matches(
+    exchange_type: str,
+    binding_key: str,
+    arguments: Mapping[str, Any],
+    routing_key: str,
+    headers: Mapping[str, Any],
+) -> bool:
+    """Tell whether a binding of an exchange of this type takes the message."""
+    if exchange_type == "fanout":
+        return True
+    if exchange_type == "topic":
+        return matches_topic(binding_key, routing_key)
+    if exchange_type == "headers":
+        return matches_headers(arguments, headers)
+    return binding_key == routing_key
+
+
+def matches_topic(pattern: str, routing_key: str) -> bool:
+    """Match words between dots: ``*`` is exactly one word, ``#`` any number of them, also none."""
+    wanted = _words(pattern)
+    states = _skip_hashes({0}, wanted)
+    for word in _words(routing_key):
+        reached = set()
+        for state in states:
+            if state == len(wanted):
+                continue
+            if wanted[state] == "#":
+                reached.add(state)
+            elif wanted[state] in {"*", word}:
+                reached.add(state + 1)
+        states = _skip_hashes(reached, wanted)
+    return len(wanted) in states
+
+
+def matches_headers(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
+    """Compare the headers with the arguments of a binding; ``x-match`` says how.
+
+    ``all`` (the default) and ``any`` leave out arguments that begin with ``x-``; ``all-with-x`` and
+    ``any-with-x`` compare them too. An argument of None asks only for the presence of the header.
+    """
+    mode = arguments.get("x-match", "all")
+    with_x = mode in {"all-with-x", "any-with-x"}
+    verdicts = (
+        name in headers and (value is None or _equal(value, headers[name]))
+        for name, value in arguments.items()
+        if name != "x-match" and (with_x or not name.startswith("x-"))
+    )
+    return any(verdicts) if mode in {"any", "any-with-x"} else all(verdicts)
+
+
+def _words(key: str) -> list[str]:
+    return key.split(".") if key else []  # for RabbitMQ an empty key has no words, not an empty one
+
+
+def _skip_hashes(states: set[int], wanted: list[str]) -> set[int]:
+    closed = set()
+    for state in states:
+        position = state
+        closed.add(position)
+        while position < len(wanted) and wanted[position] == "#":
+            position += 1
+            closed.add(position)
+    return closed
+
+
+def _equal(wanted: Any, value: Any) -> bool:
+    # Python says True == 1 == 1.0; AMQP's booleans, integers and floats are never equal.
+    return type(wanted) is type(value) and bool(wanted == value)

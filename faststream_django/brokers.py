@@ -1,0 +1,92 @@
+"""The registry: alias -> connection, one of each per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from django.utils.module_loading import import_string
+
+from faststream_django.backends.base import Backend
+from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
+from faststream_django.connection import Connection, Sender
+from faststream_django.exceptions import InvalidBroker
+
+__all__ = ["Brokers", "brokers"]
+
+
+class Brokers:
+    """Maps the aliases of ``settings.FASTSTREAM`` to their connections.
+
+    A connection is made with the first use of its alias, and made anew when its settings change. Raises
+    BrokerDoesNotExist for an unknown alias and InvalidBroker for a wrong entry.
+    """
+
+    def __init__(self) -> None:
+        # By the id of their settings: dict operations are atomic, so that no lock can be inherited by a fork.
+        self._connections: dict[int, Connection] = {}
+        self._stand_ins: list[Callable[[BrokerSettings], Sender]] = []
+
+    def __getitem__(self, alias: str) -> Sender:
+        settings = broker_settings(alias)
+        if self._stand_ins:
+            return self._stand_ins[-1](settings)
+        return self._connections.get(id(settings)) or self._connect(settings)
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in broker_aliases()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(broker_aliases())
+
+    def __len__(self) -> int:
+        return len(broker_aliases())
+
+    def start(self, *aliases: str) -> None:
+        """Begin to connect in the background; return at once, whatever the state of the brokers.
+
+        Without arguments every alias is started.
+        """
+        for alias in aliases or broker_aliases():
+            self[alias].start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Settle what is in flight and close every connection; `timeout` in seconds for each.
+
+        The default is the SHUTDOWN_TIMEOUT of each alias. A later publish connects again.
+        """
+        while self._connections:
+            _, connection = self._connections.popitem()
+            connection.stop(timeout)
+
+    @contextmanager
+    def replaced(self, make: Callable[[BrokerSettings], Sender]) -> Iterator[None]:
+        """Send through what `make` returns for an alias, in every thread, while the context lasts."""
+        self._stand_ins.append(make)
+        try:
+            yield
+        finally:
+            self._stand_ins.remove(make)
+
+    def _connect(self, settings: BrokerSettings) -> Connection:
+        connection = Connection(settings, partial(_make_backend, settings))
+        connection = self._connections.setdefault(id(settings), connection)
+        for key, other in list(self._connections.items()):
+            if other.settings.alias == settings.alias and other is not connection:
+                self._connections.pop(key, None)
+                other.stop()
+        return connection
+
+
+def _make_backend(settings: BrokerSettings) -> Backend:
+    backend = import_string(settings.backend)
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        raise InvalidBroker(
+            f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "
+            "faststream_django.backends.base.Backend"
+        )
+    return backend(settings)
+
+
+brokers = Brokers()

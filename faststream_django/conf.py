@@ -1,0 +1,304 @@
+"""settings.FASTSTREAM -> frozen dataclasses; the only reader of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from django.conf import settings
+
+from faststream_django.broker_options import read_options
+from faststream_django.broker_url import InvalidURL, PrivateURL, parse_url, redacted
+from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
+from faststream_django.setting import Reader, Setting, did_you_mean, shown
+
+__all__ = [
+    "Binding",
+    "BrokerSettings",
+    "ExchangeSettings",
+    "QueueSettings",
+    "broker_aliases",
+    "broker_settings",
+    "broker_settings_from",
+    "is_configured",
+    "redacted",
+]
+
+RABBIT_BACKEND = "faststream_django.backends.rabbit.RabbitBackend"
+MEMORY_BACKEND = "faststream_django.backends.memory.MemoryBackend"
+
+_EXAMPLE = "FASTSTREAM = {'default': {'URL': 'amqp://user:password@host/vhost'}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """Binds a queue (or an exchange) to the exchange `source`."""
+
+    source: str
+    routing_key: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """A queue to declare when a connection is made."""
+
+    name: str
+    type: Literal["classic", "quorum", "stream"] = "classic"
+    durable: bool = True
+    exclusive: bool = False
+    auto_delete: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    bindings: tuple[Binding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeSettings:
+    """An exchange to declare when a connection is made."""
+
+    name: str
+    type: str = "direct"
+    durable: bool = True
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    bindings: tuple[Binding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class BrokerSettings:
+    """One entry of ``settings.FASTSTREAM``; times in seconds, sizes in bytes."""
+
+    alias: str = "default"
+    urls: tuple[str, ...]
+    backend: str
+    queues: tuple[QueueSettings, ...] = ()
+    exchanges: tuple[ExchangeSettings, ...] = ()
+    declare: bool | Literal["passive"] = True
+    timeout: float = 5.0
+    connect_timeout: float = 3.0
+    heartbeat: int = 10
+    shutdown_timeout: float = 10.0
+    max_message_bytes: int = 1_048_576
+    max_in_flight: int = 1000
+    autostart: bool = True
+    on_commit: Literal["memory"] = "memory"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "urls", tuple(PrivateURL(url) for url in self.urls))
+
+    def __repr__(self) -> str:
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["options"] = list(self.options)  # security objects hold passwords
+        return f"BrokerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+# By the identity of the mapping, which is kept here: its id cannot be given to another one.
+_parsed: dict[int, tuple[Mapping[Any, Any], dict[str, BrokerSettings]]] = {}
+
+
+def broker_settings(alias: str) -> BrokerSettings:
+    """Return the settings of a broker; raise InvalidBroker or BrokerDoesNotExist.
+
+    The same object every time, as long as ``settings.FASTSTREAM`` is the same object.
+    """
+    try:
+        return _broker_settings(alias)
+    except InvalidBroker as error:
+        # The frames below hold the URL in local variables, which error pages show.
+        raise error.with_traceback(None) from error.__cause__
+
+
+def broker_aliases() -> tuple[str, ...]:
+    """Return the aliases in ``settings.FASTSTREAM``; none if it is not set."""
+    aliases = tuple(_entries())
+    for alias in aliases:
+        if not isinstance(alias, str) or not alias or not alias.isprintable():
+            raise InvalidBroker(f"FASTSTREAM: an alias must be a name (str), not {shown(alias)}")
+    return aliases
+
+
+def is_configured() -> bool:
+    """Tell whether ``settings.FASTSTREAM`` exists."""
+    return hasattr(settings, "FASTSTREAM")
+
+
+def broker_settings_from(alias: str, entry: Mapping[str, Any]) -> BrokerSettings:
+    """Validate one entry of the setting; raise InvalidBroker with the place and what to do."""
+    given = Setting(f"FASTSTREAM[{shown(alias)}]", entry)
+    if str(alias).upper() in _BROKER and not isinstance(entry, Mapping):
+        given.refuse(f"belongs under an alias, as in {_EXAMPLE}")
+    parsed = given.read(_BROKER)
+    if "urls" not in parsed:
+        given.refuse("the key 'URL' is missing, for example 'amqp://user:password@host/vhost'")
+    result = BrokerSettings(alias=alias, **{"backend": _default_backend(parsed["urls"]), **parsed})
+    if result.declare is True:
+        _refuse_reserved_names(given, result)
+    return result
+
+
+def _broker_settings(alias: str) -> BrokerSettings:
+    entries = _entries()
+    if alias not in entries:
+        raise BrokerDoesNotExist(_does_not_exist(alias))
+    _, parsed = _parsed.setdefault(id(entries), (entries, {}))
+    if alias not in parsed:
+        parsed.setdefault(alias, broker_settings_from(alias, entries[alias]))
+    return parsed[alias]
+
+
+def _entries() -> Mapping[Any, Any]:
+    entries = getattr(settings, "FASTSTREAM", {})
+    if not isinstance(entries, Mapping):
+        raise InvalidBroker(f"FASTSTREAM must be a dict of aliases, as in {_EXAMPLE}")
+    return entries
+
+
+def _does_not_exist(alias: str) -> str:
+    if aliases := broker_aliases():
+        return (
+            f"FASTSTREAM has no broker {shown(alias)}{did_you_mean(alias, aliases)}; "
+            f"its aliases are {', '.join(map(shown, aliases))}"
+        )
+    return (
+        f"FASTSTREAM has no broker {shown(alias)}: the setting is "
+        f"{'empty' if is_configured() else 'missing'}. Add to your settings {_EXAMPLE}"
+    )
+
+
+def _urls(given: Setting) -> tuple[str, ...]:
+    urls = tuple(_url(each) for each in given.items())
+    if len({_default_backend([url]) for url in urls}) > 1:
+        given.refuse("amqp:// and memory:// cannot stand together: give each an alias of its own")
+    return urls
+
+
+def _url(given: Setting) -> str:
+    problem = ""
+    try:
+        parse_url(given.value)
+    except InvalidURL as error:
+        problem = str(error)
+    if problem:  # not in the handler: its frames would travel along as the context
+        given.refuse(problem)
+    return PrivateURL(given.value)
+
+
+def _default_backend(urls: Sequence[str]) -> str:
+    return MEMORY_BACKEND if parse_url(urls[0]).scheme == "memory" else RABBIT_BACKEND
+
+
+def _on_commit(given: Setting) -> Any:
+    if given.value == "outbox":
+        given.refuse("'outbox' is not available in this version: use 'memory'")
+    return given.choice(["memory"])
+
+
+def _queues(given: Setting) -> tuple[QueueSettings, ...]:
+    return tuple(_queue(name, options) for name, options in _named(given))
+
+
+def _queue(name: str, given: Setting) -> QueueSettings:
+    queue = QueueSettings(name=name, **given.read(_QUEUE))
+    if "x-queue-type" in queue.arguments:
+        given.refuse("set 'type' instead of the argument 'x-queue-type'")
+    if queue.type != "classic" and (not queue.durable or queue.exclusive or queue.auto_delete):
+        given.refuse(f"a {queue.type} queue must be durable and can be neither exclusive nor auto_delete")
+    return queue
+
+
+def _exchanges(given: Setting) -> tuple[ExchangeSettings, ...]:
+    return tuple(ExchangeSettings(name=name, **options.read(_EXCHANGE)) for name, options in _named(given))
+
+
+def _exchange_type(given: Setting) -> Any:
+    if isinstance(given.value, str) and given.value.startswith("x-"):  # a plugin's
+        return given.name()
+    return given.choice(["direct", "topic", "fanout", "headers"])
+
+
+def _named(given: Setting) -> list[tuple[str, Setting]]:
+    """Read a list of names, or a dict of names and their options."""
+    if isinstance(given.value, (list, tuple)):
+        names = [given[index].name() for index in range(len(given.value))]
+        if len(set(names)) < len(names):
+            given.refuse("a name stands there twice")
+        return [(name, Setting(given.place, {})) for name in names]
+    if not isinstance(given.value, Mapping):
+        given.refuse("must be a list of names, or a dict of names and their options")
+    return [
+        (
+            Setting(given.place, name).name(),
+            Setting(given[name].place, {} if options is None else options),
+        )
+        for name, options in given.value.items()
+    ]
+
+
+def _bindings(given: Setting) -> tuple[Binding, ...]:
+    """Read {exchange: a routing key, a dict, or a list of these}, or a list of such dicts."""
+    if isinstance(given.value, (list, tuple)):
+        return tuple(binding for each in given.items() for binding in _bindings(each))
+    return tuple(
+        _binding(Setting(given.place, source).name(), binding)
+        for source in given.mapping()
+        for binding in given[source].items()
+    )
+
+
+def _binding(source: str, given: Setting) -> Binding:
+    if given.value is None:
+        return Binding(source=source)
+    if isinstance(given.value, Mapping):
+        return Binding(source=source, **given.read(_BINDING))
+    return Binding(source=source, routing_key=given.text())
+
+
+def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
+    for key, declared in (("QUEUES", broker.queues), ("EXCHANGES", broker.exchanges)):
+        for each in declared:
+            if each.name.startswith("amq."):
+                given[key].refuse(
+                    f"{shown(each.name)}: RabbitMQ reserves names that begin with 'amq.': "
+                    "rename it, or set 'DECLARE' to 'passive'"
+                )
+
+
+_BROKER: dict[str, tuple[str, Reader]] = {
+    "URL": ("urls", _urls),
+    "BACKEND": ("backend", Setting.dotted_path),
+    "QUEUES": ("queues", _queues),
+    "EXCHANGES": ("exchanges", _exchanges),
+    "DECLARE": ("declare", lambda given: given.choice([True, False, "passive"])),
+    "TIMEOUT": ("timeout", Setting.seconds),
+    "CONNECT_TIMEOUT": ("connect_timeout", Setting.seconds),
+    "HEARTBEAT": ("heartbeat", lambda given: given.whole(65_535)),
+    "SHUTDOWN_TIMEOUT": ("shutdown_timeout", Setting.seconds),
+    "MAX_MESSAGE_BYTES": ("max_message_bytes", lambda given: given.whole(134_217_728)),
+    "MAX_IN_FLIGHT": ("max_in_flight", lambda given: given.whole(1_000_000)),
+    "AUTOSTART": ("autostart", Setting.flag),
+    "ON_COMMIT": ("on_commit", _on_commit),
+    "OPTIONS": ("options", read_options),
+}
+_QUEUE: dict[str, tuple[str, Reader]] = {
+    "type": ("type", lambda given: given.choice(["classic", "quorum", "stream"])),
+    "durable": ("durable", Setting.flag),
+    "exclusive": ("exclusive", Setting.flag),
+    "auto_delete": ("auto_delete", Setting.flag),
+    "arguments": ("arguments", Setting.table),
+    "bind": ("bindings", _bindings),
+}
+_EXCHANGE: dict[str, tuple[str, Reader]] = {
+    "type": ("type", _exchange_type),
+    "durable": ("durable", Setting.flag),
+    "auto_delete": ("auto_delete", Setting.flag),
+    "internal": ("internal", Setting.flag),
+    "arguments": ("arguments", Setting.table),
+    "bind": ("bindings", _bindings),
+}
+_BINDING: dict[str, tuple[str, Reader]] = {
+    "routing_key": ("routing_key", Setting.text),
+    "arguments": ("arguments", Setting.table),
+}

@@ -1,0 +1,130 @@
+"""What can go wrong, and what is known about the message when it does.
+
+There are three outcomes of a publish and never a fourth: *confirmed* (the verb returned),
+*not sent or refused* (an error with ``maybe_sent`` False), *unknown* (an error with ``maybe_sent`` True).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = [
+    "BrokerBlocked",
+    "BrokerDoesNotExist",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "BulkPublishError",
+    "ConnectionLost",
+    "InvalidBroker",
+    "InvalidMessage",
+    "MessageRejected",
+    "MessageUnroutable",
+    "PublishError",
+    "PublishTimeout",
+    "TooManyInFlight",
+]
+
+
+class PublishError(Exception):
+    """A message was not confirmed; ``maybe_sent`` tells whether the broker may have it."""
+
+    maybe_sent = False
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        message_id: str | None = None,
+        broker: str | None = None,
+        maybe_sent: bool | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.message_id = message_id
+        self.broker = broker
+        if maybe_sent is not None:
+            self.maybe_sent = maybe_sent
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword arguments are lost by BaseException.__reduce__: an error crosses processes whole.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class InvalidMessage(PublishError, ValueError):
+    """The message was refused in the caller's thread, before anything was sent."""
+
+
+class BrokerUnavailable(PublishError):
+    """No connection to the broker in time; nothing was sent."""
+
+
+class BrokerBlocked(BrokerUnavailable):
+    """The broker blocks publishers (memory or disk alarm); nothing was sent."""
+
+
+class BrokerRefused(BrokerUnavailable):
+    """The broker refuses the connection: credentials, virtual host, limit or TLS. Waiting will not help."""
+
+
+class TooManyInFlight(BrokerUnavailable):
+    """The process already holds its limit of unconfirmed messages; nothing was sent."""
+
+
+class MessageUnroutable(PublishError):
+    """The broker handed the message back: no such exchange, or no queue is bound there."""
+
+
+class MessageRejected(PublishError):
+    """The broker refused this message: a full queue, no permission, a failed precondition."""
+
+
+class PublishTimeout(PublishError):
+    """No answer in time. ``maybe_sent`` is True once the message was handed to the socket."""
+
+
+class ConnectionLost(PublishError):
+    """The connection broke while the confirm was awaited: the broker may have the message."""
+
+    maybe_sent = True
+
+
+class BulkPublishError(PublishError):
+    """Some messages of a ``publish_many`` were not confirmed; every other message was.
+
+    ``errors`` maps the index of a message in the iterable to its error, ``confirmed`` counts the rest.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        errors: Mapping[int, PublishError],
+        confirmed: int,
+        broker: str | None = None,
+    ) -> None:
+        super().__init__(text, broker=broker, maybe_sent=any(error.maybe_sent for error in errors.values()))
+        self.errors: Mapping[int, PublishError] = MappingProxyType(dict(errors))
+        self.confirmed = confirmed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.__dict__ | {"errors": dict(self.errors)}  # a mappingproxy cannot be pickled
+        return _rebuild, (type(self), self.args, state)
+
+
+class InvalidBroker(ImproperlyConfigured):
+    """An entry of ``settings.FASTSTREAM`` is wrong."""
+
+
+class BrokerDoesNotExist(InvalidBroker, KeyError):
+    """No entry of ``settings.FASTSTREAM`` has this alias."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr of the text
+
+
+def _rebuild(cls: type[PublishError], args: tuple[Any, ...], state: dict[str, Any]) -> PublishError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error

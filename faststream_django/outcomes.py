@@ -1,0 +1,148 @@
+"""What is known about a message when nobody answered: the errors that no broker and no driver raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faststream_django.backends.base import Delivery
+from faststream_django.bulk import BulkResult
+from faststream_django.exceptions import (
+    BrokerBlocked,
+    BrokerRefused,
+    BrokerUnavailable,
+    BulkPublishError,
+    ConnectionLost,
+    PublishError,
+    PublishTimeout,
+)
+from faststream_django.loop import LoopStalled, LoopStopped
+from faststream_django.messages import Message
+
+__all__ = [
+    "bulk_error",
+    "conclude",
+    "conclude_bulk",
+    "late",
+    "middleware_failed",
+    "not_tried",
+    "refused",
+    "swallowed",
+    "unanswered",
+]
+
+MAYBE = (
+    "The broker may have it; publish it again with the same message_id only if consumers ignore duplicates."
+)
+
+
+def late(delivery: Delivery, outage: str | None, timeout: float) -> PublishError:
+    """The deadline passed on the loop, which knows how far the message came."""
+    name, about = _names(delivery)
+    if delivery.handed_over:
+        return PublishTimeout(
+            f"{name} was sent, but the broker did not confirm it within {timeout:g} s. {MAYBE}",
+            maybe_sent=True,
+            **about,
+        )
+    if delivery.blocked:
+        return BrokerBlocked(
+            f"{name} was not sent within {timeout:g} s: the broker blocks publishers (memory or disk "
+            "alarm). Free memory or disk space on the broker, then publish again.",
+            **about,
+        )
+    if outage is not None:
+        return BrokerUnavailable(
+            f"{name} was not sent within {timeout:g} s: {outage}. It is safe to publish it again.",
+            **about,
+        )
+    return PublishTimeout(
+        f"{name} was not sent within {timeout:g} s: a middleware or a busy channel held it up. It is "
+        "safe to publish it again.",
+        **about,
+    )
+
+
+def refused(delivery: Delivery, error: BaseException) -> PublishError | None:
+    """The broker refused the connection before the message was handed over."""
+    if not isinstance(error, BrokerRefused) or delivery.handed_over:
+        return None
+    name, about = _names(delivery)
+    return BrokerRefused(f"{name} was not sent: {error}. Waiting will not help.", **about)
+
+
+def conclude(delivery: Delivery, error: LoopStalled | LoopStopped) -> None:
+    """Return if the message is known to be confirmed although the loop did not answer, else raise."""
+    if not delivery.confirmed:
+        raise unanswered(delivery, error) from None
+
+
+def unanswered(delivery: Delivery, error: LoopStalled | LoopStopped) -> PublishError:
+    """The loop itself did not answer: it is stopped, or something blocks it."""
+    name, about = _names(delivery)
+    if isinstance(error, LoopStopped):
+        if delivery.handed_over:
+            return ConnectionLost(f"{name}: {error} before the broker confirmed it. {MAYBE}", **about)
+        return BrokerUnavailable(f"{name} was not sent: {error}.", **about)
+    return PublishTimeout(
+        f"{name}: the loop thread does not answer; a middleware or a codec blocks it. "
+        + (MAYBE if delivery.handed_over else "It was not handed to the broker so far."),
+        maybe_sent=True,  # the loop may wake up and send it before it sees the cancellation
+        **about,
+    )
+
+
+def conclude_bulk(result: BulkResult, broker: str) -> int:
+    """Return how many messages were confirmed if all were, else raise BulkPublishError."""
+    if result.errors:
+        raise bulk_error(result, broker)
+    return result.confirmed
+
+
+def bulk_error(result: BulkResult, broker: str) -> BulkPublishError:
+    index, first = min(result.errors.items())
+    stopped = (
+        ""
+        if result.stopped_at is None
+        else f" Publishing stopped: nothing from index {result.stopped_at} on was sent."
+    )
+    return BulkPublishError(
+        f"{len(result.errors)} messages were not confirmed by broker {broker!r}, {result.confirmed} were. "
+        f"The first, at index {index}: {first}{stopped}",
+        errors=result.errors,
+        confirmed=result.confirmed,
+        broker=broker,
+    )
+
+
+def swallowed(delivery: Delivery) -> PublishError:
+    """A middleware returned without passing the message on."""
+    name, about = _names(delivery)
+    return PublishError(
+        f"{name} was not published: a publish middleware returned without passing it on.", **about
+    )
+
+
+def not_tried(message: Message, broker: str, cause: PublishError) -> BrokerUnavailable:
+    """An earlier message of the same group failed in a way that makes it useless to try this one."""
+    return BrokerUnavailable(
+        f"message {message.message_id} was not sent after an earlier one failed: {cause}",
+        message_id=message.message_id,
+        broker=broker,
+    )
+
+
+def middleware_failed(delivery: Delivery, error: Exception) -> PublishError:
+    """A middleware raised an error of its own, in a publish of many."""
+    name, about = _names(delivery)
+    failed = PublishError(
+        f"{name}: a publish middleware raised {type(error).__name__}: {error}",
+        maybe_sent=delivery.handed_over,
+        **about,
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def _names(delivery: Delivery) -> tuple[str, dict[str, Any]]:
+    message_id = delivery.message.message_id
+    return f"message {message_id}", {"message_id": message_id, "broker": delivery.broker}

@@ -1,0 +1,359 @@
+"""The verbs: publish now, publish many, publish after the transaction commits."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+
+from faststream_django.announcements import (
+    aannounce,
+    aannounce_chunk,
+    announce,
+    announce_chunk,
+)
+from faststream_django.brokers import brokers
+from faststream_django.bulk import BulkResult, Item
+from faststream_django.conf import broker_settings
+from faststream_django.exceptions import InvalidMessage, PublishError
+from faststream_django.loop import loop_thread
+from faststream_django.messages import Message
+from faststream_django.on_commit import Outgoing, defer
+from faststream_django.outcomes import bulk_error, conclude_bulk, not_tried
+
+if TYPE_CHECKING:
+    from faststream.rabbit import RabbitExchange, RabbitQueue
+
+__all__ = [
+    "PublishOptions",
+    "apublish",
+    "apublish_many",
+    "apublish_on_commit",
+    "publish",
+    "publish_many",
+    "publish_on_commit",
+]
+
+logger = logging.getLogger("faststream_django.publish")
+
+
+class PublishOptions(TypedDict, total=False):
+    """The keyword arguments that every verb takes, with FastStream's names and meaning."""
+
+    routing_key: str
+    """Overrides the queue as routing key."""
+    broker: str
+    """The alias in ``settings.FASTSTREAM``; the default is ``"default"``."""
+    headers: Mapping[str, Any] | None
+    correlation_id: str | UUID | None
+    """The default is the message id."""
+    message_id: str | UUID | None
+    """The default is a new UUID."""
+    reply_to: str | None
+    content_type: str | None
+    content_encoding: str | None
+    expiration: float | timedelta | datetime | None
+    """Seconds after which the broker may drop the message."""
+    priority: int | None
+    timestamp: float | datetime | None
+    message_type: str | None
+    persist: bool | None
+    """Whether the message survives a restart of the broker; the default is True."""
+    mandatory: bool | None
+    """Whether a message that reaches no queue is an error; the default is True."""
+    timeout: float | None
+    """Seconds for the whole call; the default is the TIMEOUT of the alias."""
+
+
+def publish(
+    message: Any,
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    **options: Unpack[PublishOptions],
+) -> str:
+    """Publish a message and return its id once the broker has confirmed it.
+
+    A confirmed message is in every queue it was routed to; a persistent one (the default) in a durable
+    queue is on disk, in a quorum queue on a majority of its nodes. Raises a PublishError within
+    ``timeout`` seconds otherwise; its ``maybe_sent`` tells whether the broker may have the message.
+    Raises InvalidMessage before anything is sent if the payload or an option is wrong, and
+    SynchronousOnlyOperation in a running event loop: await apublish() there.
+    """
+    _refuse_in_event_loop("publish", "apublish")
+    outgoing = _encode(message, queue, exchange, options)
+    try:
+        brokers[outgoing.broker].send(outgoing.message, outgoing.timeout)
+    except PublishError as error:
+        announce(outgoing.message, outgoing.broker, error)
+        raise
+    announce(outgoing.message, outgoing.broker)
+    return outgoing.message.message_id
+
+
+async def apublish(
+    message: Any,
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    **options: Unpack[PublishOptions],
+) -> str:
+    """See publish()."""
+    outgoing = _encode(message, queue, exchange, options)
+    try:
+        await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout)
+    except PublishError as error:
+        await aannounce(outgoing.message, outgoing.broker, error)
+        raise
+    await aannounce(outgoing.message, outgoing.broker)
+    return outgoing.message.message_id
+
+
+def publish_many(
+    messages: Iterable[Any],
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    **options: Unpack[PublishOptions],
+) -> int:
+    """Publish messages pipelined, in their order, and return their number once all are confirmed.
+
+    ``messages`` is any iterable, also a generator: it is consumed in this thread, in constant memory.
+    An item may be a `Message` with a destination of its own. ``timeout`` is the longest time without
+    progress, in seconds. If some messages are not confirmed, the others still are, and BulkPublishError
+    tells which failed and why. When the connection fails the iterable is not read to its end; the
+    error's text says where publishing stopped.
+    """
+    _refuse_in_event_loop("publish_many", "apublish_many")
+    alias, timeout = _target(options)
+    result = brokers[alias].send_many(_items(messages, queue, exchange, options), timeout, announce_chunk)
+    return conclude_bulk(result, alias)
+
+
+async def apublish_many(
+    messages: Iterable[Any] | AsyncIterable[Any],
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    **options: Unpack[PublishOptions],
+) -> int:
+    """See publish_many(); ``messages`` may be an asynchronous iterable too."""
+    alias, timeout = _target(options)
+    result = await brokers[alias].asend_many(
+        _aitems(messages, queue, exchange, options), timeout, aannounce_chunk
+    )
+    return conclude_bulk(result, alias)
+
+
+def publish_on_commit(
+    message: Any,
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    *,
+    using: str | None = None,
+    robust: bool = True,
+    **options: Unpack[PublishOptions],
+) -> str:
+    """Publish a message after the transaction of database `using` commits; return its id at once.
+
+    Nothing is sent on rollback; the rollback of a savepoint drops exactly its messages. Outside a
+    transaction the message is published at once. The payload is encoded and checked now: InvalidMessage
+    is raised inside the transaction. Messages leave in the order of the calls, those of one transaction
+    together. When a delivery fails the data is already committed: with ``robust`` the loss is logged at
+    ERROR and sent to the signal message_failed; otherwise the error is raised, and later callbacks of
+    the transaction do not run.
+    """
+    _refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
+    outgoing = _encode(message, queue, exchange, options)
+    if not defer(outgoing, using, robust=robust, send=_send_committed):
+        _send_committed([outgoing], robust)
+    return outgoing.message.message_id
+
+
+async def apublish_on_commit(
+    message: Any,
+    queue: str | RabbitQueue = "",
+    exchange: str | RabbitExchange | None = None,
+    *,
+    using: str | None = None,
+    robust: bool = True,
+    **options: Unpack[PublishOptions],
+) -> str:
+    """See publish_on_commit().
+
+    The transaction is the one of asgiref's thread for synchronous code, where ``sync_to_async`` runs the
+    ORM. Django has no asynchronous transactions, so this is mostly the safe way to say "now" in code
+    that may be called from both worlds.
+    """
+    outgoing = _encode(message, queue, exchange, options)
+    deferred = await sync_to_async(defer)(outgoing, using, robust=robust, send=_send_committed)
+    if not deferred:
+        result = await brokers[outgoing.broker].asend_many(
+            _aonly(outgoing.message), outgoing.timeout, aannounce_chunk
+        )
+        _report([outgoing], result, robust=robust)
+    return outgoing.message.message_id
+
+
+def _encode(
+    message: Any,
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Outgoing:
+    alias, timeout = _target(options)
+    settings = broker_settings(alias)
+    if isinstance(message, Message):
+        _refuse_destination(queue, exchange, options)
+        return Outgoing(message, alias, timeout)
+    properties: dict[str, Any] = {
+        name: value for name, value in options.items() if name not in {"broker", "timeout"}
+    }
+    encoded = Message.encode(
+        message,
+        queue,
+        exchange,
+        broker=alias,
+        max_bytes=settings.max_message_bytes,
+        codec=settings.options.get("codec"),
+        id_generator=settings.options.get("id_generator"),
+        **properties,
+    )
+    return Outgoing(encoded, alias, timeout)
+
+
+def _target(options: PublishOptions) -> tuple[str, float | None]:
+    """Check the names of the options; return the alias and the timeout."""
+    if not options.keys() <= PublishOptions.__annotations__.keys():
+        raise TypeError(_unexpected(options))
+    alias = options.get("broker", "default")
+    timeout = options.get("timeout")
+    number: object = timeout  # what callers without a type checker pass
+    if number is not None and (
+        isinstance(number, bool) or not isinstance(number, int | float) or not number > 0
+    ):
+        raise InvalidMessage(f"timeout: {number!r} is not a number of seconds above 0.", broker=alias)
+    return alias, timeout
+
+
+def _unexpected(options: Mapping[str, Any]) -> str:
+    known = PublishOptions.__annotations__
+    name = next(name for name in options if name not in known)
+    hint = ["broker"] if name == "using" else difflib.get_close_matches(name, known, n=1)
+    suggestion = f" (did you mean {hint[0]}=?)" if hint else ""
+    return f"unexpected keyword argument {name!r}{suggestion}"
+
+
+def _refuse_destination(queue: object, exchange: object, options: Mapping[str, Any]) -> None:
+    given = [name for name in options if name not in {"broker", "timeout"}]
+    if queue or exchange is not None or given:
+        raise TypeError(
+            "A Message has its destination and its properties already; only broker= and timeout= can "
+            "be given with it."
+        )
+
+
+def _items(
+    messages: Iterable[Any],
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Iterator[Item]:
+    for message in messages:
+        yield _item(message, queue, exchange, options)
+
+
+async def _aitems(
+    messages: Iterable[Any] | AsyncIterable[Any],
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> AsyncIterator[Item]:
+    if isinstance(messages, AsyncIterable):
+        async for message in messages:
+            yield _item(message, queue, exchange, options)
+    else:
+        for message in messages:
+            yield _item(message, queue, exchange, options)
+
+
+def _item(
+    message: Any,
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Item:
+    if isinstance(message, Message):
+        return message
+    try:
+        return _encode(message, queue, exchange, options).message
+    except InvalidMessage as error:
+        return error
+
+
+async def _aonly(message: Message) -> AsyncIterator[Item]:
+    yield message
+
+
+def _send_committed(outgoing: list[Outgoing], robust: bool) -> None:  # noqa: FBT001
+    """Send the messages of a committed transaction, those of one broker together."""
+    groups: dict[str, list[Outgoing]] = {}
+    for each in outgoing:
+        groups.setdefault(each.broker, []).append(each)
+    failures: list[PublishError] = []
+    for alias, group in groups.items():
+        timeout = min((each.timeout for each in group if each.timeout is not None), default=None)
+        result = brokers[alias].send_many((each.message for each in group), timeout, announce_chunk)
+        try:
+            _report(group, result, robust=robust)
+        except PublishError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _report(group: list[Outgoing], result: BulkResult, *, robust: bool) -> None:
+    """Log what was lost, or raise it."""
+    if result.stopped_at is not None:
+        cause = next(iter(result.errors.values()))
+        for index, each in enumerate(group[result.stopped_at :], start=result.stopped_at):
+            result.errors[index] = skipped = not_tried(each.message, each.broker, cause)
+            announce(each.message, each.broker, skipped)
+    if not result.errors:
+        return
+    if not robust:
+        if len(group) == 1:
+            raise result.errors[0]
+        raise bulk_error(result, group[0].broker)
+    for index, error in result.errors.items():
+        message = group[index].message
+        logger.error(
+            "broker=%s message_id=%r exchange=%r routing_key=%r maybe_sent=%s: the data was committed "
+            "but the message was not confirmed: %s",
+            group[index].broker,
+            message.message_id,
+            message.exchange,
+            message.routing_key,
+            error.maybe_sent,
+            error,
+        )
+
+
+def _refuse_in_event_loop(name: str, twin: str) -> None:
+    """Refuse what would block an event loop, as django.utils.asyncio.async_unsafe() does."""
+    if loop_thread.is_current():
+        raise SynchronousOnlyOperation(
+            f"{name}() on the loop thread of the broker would wait for itself. Await {twin}()."
+        )
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+            raise SynchronousOnlyOperation(
+                f"You cannot call {name}() from an async context: it would block the event loop. Await "
+                f"{twin}(), or use sync_to_async."
+            )

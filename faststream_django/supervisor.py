@@ -1,0 +1,179 @@
+"""Keeps one session to the broker alive: connects, notices the loss, connects again.
+
+Lives on one event loop and is thrown away with it. Knows no Django and no driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import random
+import time
+
+from faststream_django.backends.base import Backend, Session
+from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger("faststream_django.connection")
+
+# Seconds between rounds of attempts, doubled from the first to the last with each failed round, +-20 %.
+FIRST_DELAY, LAST_DELAY = 0.1, 5.0
+# A refusal (credentials, vhost, TLS) does not heal by itself: the broker is asked less often.
+LAST_REFUSED_DELAY = 60.0
+# While somebody waits, no pause is longer than this.
+PATIENCE, REFUSED_PATIENCE = 0.5, 1.0
+# A session that ends sooner counts as a failed attempt, or a broker that hangs up at once would be hammered.
+STABLE_AFTER = 1.0
+
+
+class Supervisor:
+    """Keeps a session alive for one connection, on the loop that is running when it is made."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._settings = backend.settings
+        self.loop = asyncio.get_running_loop()
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        # A dict for its order: whoever waited first goes on first.
+        self._waiters: dict[asyncio.Future[Session | BrokerRefused], None] = {}
+        self._wanted = asyncio.Event()
+        self._failure: BrokerUnavailable | None = None
+        self._failed_at = 0.0
+        self._down_since = time.monotonic()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._session is not None
+
+    @property
+    def outage(self) -> str | None:
+        """Since when there is no session, and the last reason; for the text of an error."""
+        if self._session is not None:
+            return None
+        age = time.monotonic() - self._down_since
+        reason = f"; last attempt: {self._failure}" if self._failure else "; still connecting"
+        return f"not connected for {age:.1f} s{reason}"
+
+    def start(self) -> None:
+        """Begin to connect. The task outlives its first caller, so it keeps nothing of its context."""
+        if self._task is None or self._task.done():
+            self._task = self.loop.create_task(self._keep_alive(), context=contextvars.Context())
+
+    async def session(self) -> Session:
+        """Return the session, waiting for it as long as the caller likes.
+
+        Raise BrokerRefused as soon as the broker has refused the connection, since waiting will not help.
+        """
+        if self._session is not None:
+            return self._session
+        if isinstance(self._failure, BrokerRefused) and self._failure_age() < REFUSED_PATIENCE:
+            raise BrokerRefused(str(self._failure))
+        self.start()
+        waiter: asyncio.Future[Session | BrokerRefused] = self.loop.create_future()
+        self._waiters[waiter] = None
+        self._wanted.set()
+        try:
+            outcome = await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+        if isinstance(outcome, BrokerRefused):
+            raise BrokerRefused(str(outcome))  # an exception object of its own for each caller
+        return outcome
+
+    async def close(self) -> None:
+        """Stop connecting and close the session cleanly."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _keep_alive(self) -> None:
+        failures = 0
+        for number, url in enumerate(itertools.cycle(self._settings.urls), start=1):
+            session = await self._attempt(url)
+            if session is not None:
+                since = time.monotonic()
+                self._up(session)
+                self._down(await session.closed)
+                if time.monotonic() - since >= STABLE_AFTER:
+                    failures = 0
+                    continue
+            failures += 1
+            if number % len(self._settings.urls) == 0:
+                await self._pause(failures)
+
+    async def _attempt(self, url: str) -> Session | None:
+        limit = self._settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await self._backend.connect(url)
+        except BrokerUnavailable as error:
+            self._fail(error)
+        except TimeoutError:
+            self._fail(BrokerUnavailable(f"no AMQP connection within CONNECT_TIMEOUT ({limit:g} s)"))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Some drivers report a lost connection as a cancellation.
+            self._fail(BrokerUnavailable("the connection was lost while it was being made"))
+        except Exception as error:
+            # Also a broken option or middleware: the reason must reach every caller.
+            logger.exception("broker=%s state=error", self._settings.alias)
+            self._fail(BrokerUnavailable(f"{type(error).__name__} while connecting"))
+        return None
+
+    def _up(self, session: Session) -> None:
+        if self._failure is not None:
+            age = time.monotonic() - self._down_since
+            logger.info("broker=%s state=connected after=%.1fs", self._settings.alias, age)
+        self._session = session
+        self._failure = None
+        self._answer(session)
+
+    def _down(self, reason: str) -> None:
+        logger.warning("broker=%s state=disconnected reason=%r", self._settings.alias, reason)
+        self._session = None
+        self._down_since = time.monotonic()
+        self._failure = BrokerUnavailable(reason)
+        self._failed_at = time.monotonic()
+
+    def _fail(self, error: BrokerUnavailable) -> None:
+        if self._failure is None:  # the first of an outage; the others are told in the errors of the callers
+            logger.warning("broker=%s state=unavailable reason=%r", self._settings.alias, str(error))
+        self._failure = error
+        self._failed_at = time.monotonic()
+        if isinstance(error, BrokerRefused):
+            self._answer(error)
+
+    def _answer(self, outcome: Session | BrokerRefused) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(outcome)
+        self._waiters.clear()
+        self._wanted.clear()
+
+    async def _pause(self, failures: int) -> None:
+        refused = isinstance(self._failure, BrokerRefused)
+        longest = LAST_REFUSED_DELAY if refused else LAST_DELAY
+        delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 10), longest)
+        delay *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes of a site, no secret
+        patience = min(delay, REFUSED_PATIENCE if refused else PATIENCE)
+        await asyncio.sleep(patience)
+        if self._waiters:
+            return
+        self._wanted.clear()
+        try:
+            async with asyncio.timeout(delay - patience):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+
+    def _failure_age(self) -> float:
+        return time.monotonic() - self._failed_at

@@ -1,0 +1,151 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from .nodes import MissingService, MuteServer, PostgreSQLCluster, RabbitMQNode, unused_port
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "rabbitmq" in item.fixturenames:
+            item.add_marker(pytest.mark.rabbitmq)
+        # A test that needs PostgreSQL says so with the marker or with the fixture.
+        if "postgresql" in item.fixturenames:
+            item.add_marker(pytest.mark.postgresql)
+        elif item.get_closest_marker("postgresql"):
+            item.fixturenames.insert(0, "postgresql")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq():
+    """A private RabbitMQ node, one for all tests. It runs again after a test that stopped it."""
+    with _running(RabbitMQNode) as node:
+        yield node
+
+
+@pytest.fixture(autouse=True)
+def _leave_rabbitmq_running(request):
+    node = request.getfixturevalue("rabbitmq") if "rabbitmq" in request.fixturenames else None
+    yield
+    if node is not None:
+        node.recover()
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A private PostgreSQL cluster, where settings.DATABASES are."""
+    from django.conf import settings
+
+    if os.environ.get("TEST_DATABASE") == "sqlite":
+        pytest.skip("TEST_DATABASE is sqlite.")
+    with _running(PostgreSQLCluster, int(settings.POSTGRESQL_PORT)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request, django_db_modify_db_settings_parallel_suffix):
+    """Have the cluster running before pytest-django creates the test databases in it."""
+    from django.conf import settings
+
+    if settings.DATABASE == "postgresql":
+        request.getfixturevalue("postgresql")
+
+
+@pytest.fixture
+def counting_port():
+    """A server that accepts and counts connections and never answers: port, url, count."""
+    server = MuteServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def unreachable_port():
+    """A port on loopback where connections are refused."""
+    with unused_port() as port:
+        yield port
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run a Python program with warnings as errors and return the subprocess.CompletedProcess.
+
+    The program is source code, or a Path. It runs in tmp_path, with tests.settings on SQLite
+    files there unless env says otherwise. A program that is not done in time fails the test
+    with the tracebacks of its threads, and is killed with all it started.
+    """
+    sources = iter(range(1_000))
+
+    def run(source_or_path, *arguments, timeout=30, env=None):
+        path = source_or_path
+        if not isinstance(path, Path):
+            path = tmp_path / f"script{next(sources)}.py"
+            path.write_text(textwrap.dedent(source_or_path))
+        command = [sys.executable, "-X", "faulthandler", "-W", "error", path.resolve(), *arguments]
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "DJANGO_SETTINGS_MODULE": "tests.settings",
+                "TEST_DATABASE": "sqlite",
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            stdout, stderr = _dump_and_kill(process)
+            pytest.fail(f"The program did not end in {timeout} s.\n{stdout}\n{stderr}")
+        finally:
+            _kill_group(process)
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    return run
+
+
+def _dump_and_kill(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGABRT)  # faulthandler answers with every thread's traceback
+        try:
+            return process.communicate(timeout=3)
+        except subprocess.TimeoutExpired:
+            pass
+    _kill_group(process)
+    return process.communicate()
+
+
+def _kill_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+@contextlib.contextmanager
+def _running(server_class, *arguments):
+    try:
+        server = server_class(*arguments)
+    except MissingService as missing:
+        # A laptop may do without; CI must not be green because it tested nothing.
+        give_up = pytest.skip if os.environ.get("CI", "") in ("", "0", "false") else pytest.fail
+        give_up(str(missing))
+    with contextlib.closing(server):
+        server.start()
+        yield server

@@ -1,0 +1,9 @@
+"""Print the Debian packages of the servers that are missing, one a line."""
+
+from .postgresql import PostgreSQLCluster
+from .rabbitmq import RabbitMQNode
+
+if not RabbitMQNode.is_installed():
+    print("rabbitmq-server")
+if not PostgreSQLCluster.is_installed():
+    print("postgresql")

@@ -1,0 +1,131 @@
+"""A private PostgreSQL cluster."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .ports import LOOPBACK
+from .processes import MissingService, OwnedProcess
+
+START_TIMEOUT = 30.0  # seconds; 1.5 on an idle machine
+USER = "postgres"
+DATABASES = ("default", "other")
+# Nothing here outlives the tests, so nothing has to survive a power failure.
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+class PostgreSQLCluster:
+    """One cluster on loopback that trusts everybody, with an empty database for each alias."""
+
+    def __init__(self, port: int) -> None:
+        self._bin = _find_bin()
+        self.port = port
+        # PostgreSQL refuses to run as root. The folder must be open to the user it runs as,
+        # which pytest's own temporary folders are not.
+        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+        self.directory = Path(tempfile.mkdtemp(prefix="tests-postgresql-"))
+        if self._user:
+            shutil.chown(self.directory, self._user)
+        self._env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+        self._server: OwnedProcess | None = None
+
+    @staticmethod
+    def is_installed() -> bool:
+        try:
+            _find_bin()
+        except MissingService:
+            return False
+        return True
+
+    def start(self) -> None:
+        """Create the cluster, start it and wait until it answers a query."""
+        data = self.directory / "data"
+        self._run("initdb", "--no-sync", "--auth=trust", f"--username={USER}", "-E", "UTF8", data)
+        settings = (
+            f"listen_addresses={LOOPBACK}",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            *_FAST,
+        )
+        self._server = OwnedProcess(
+            [str(self._bin / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)],
+            env=self._env,
+            directory=self.directory,
+            log=self.directory / "server.log",
+            user=self._user,
+        )
+        self._server.wait_until(self._answers, timeout=START_TIMEOUT, what="PostgreSQL")
+        for database in DATABASES:
+            self.execute(f'CREATE DATABASE "{database}"')
+
+    def execute(self, sql: str, database: str = USER) -> None:
+        """Run one statement outside a transaction."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(sql)
+
+    def url(self, database: str = DATABASES[0]) -> str:
+        return f"postgresql://{USER}@{LOOPBACK}:{self.port}/{database}"
+
+    def close(self) -> None:
+        """End the cluster, which removes its shared memory, and remove its files."""
+        if self._server is not None:
+            self._server.send(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.wait(10)
+            self._server.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        with contextlib.suppress(psycopg.OperationalError):
+            self.execute("SELECT 1")
+            return True
+        return False
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        done = subprocess.run(
+            [self._bin / program, *arguments],
+            env=self._env,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_TIMEOUT,
+            user=self._user,
+            group=self._user and pwd.getpwnam(self._user).pw_gid,
+            extra_groups=[] if self._user else None,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} failed.\n{done.stdout}{done.stderr}")
+
+
+def _find_bin() -> Path:
+    folders = sorted(
+        Path("/").glob("usr/lib/postgresql/*/bin"),
+        key=lambda path: float(path.parent.name),
+        reverse=True,
+    )
+    found = shutil.which("initdb")
+    if found:
+        folders.append(Path(found).resolve().parent)
+    for folder in folders:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise MissingService(
+        "PostgreSQL is not installed: apt-get install postgresql, or brew install postgresql."
+    )
+
+
+def _unprivileged_user() -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(USER).pw_name
+    return "nobody"

@@ -1,0 +1,43 @@
+"""Django settings of the tests, and of the programs that they start.
+
+TEST_DATABASE is postgresql or sqlite; left out, PostgreSQL where it is installed. conftest.py
+starts the cluster when the first test asks for a database. TEST_FASTSTREAM_URL is the broker of
+the programs that the tests start.
+"""
+
+import os
+
+from tests.nodes import PostgreSQLCluster, free_port
+
+DATABASE = os.environ.get("TEST_DATABASE") or ("postgresql" if PostgreSQLCluster.is_installed() else "sqlite")
+# Chosen here and kept in the environment: a program that a test starts finds the same cluster.
+POSTGRESQL_PORT = os.environ.setdefault("TEST_POSTGRESQL_PORT", str(free_port()))
+
+
+def _database(alias):
+    if DATABASE == "postgresql":
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": alias,
+            "HOST": "127.0.0.1",
+            "PORT": POSTGRESQL_PORT,
+            "USER": "postgres",
+        }
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{alias}.sqlite3"}
+
+
+SECRET_KEY = "only for tests"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "faststream_django",
+    "tests.test_app",
+]
+DATABASES = {"default": _database("default"), "other": _database("other")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+ROOT_URLCONF = "tests.test_app.urls"
+WSGI_APPLICATION = "tests.test_app.wsgi.application"
+FASTSTREAM = {"default": {"URL": os.environ.get("TEST_FASTSTREAM_URL", "memory://")}}
