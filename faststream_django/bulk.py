@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,6 +36,9 @@ class Chunk:
     errors: dict[int, PublishError] = field(default_factory=dict)
     settled: int = 0
     size: int = 0
+    previous: Chunk | None = None
+    all_begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set on the loop once each message has its place in the line: the next chunk may follow."""
 
     @property
     def is_full(self) -> bool:
@@ -43,6 +47,12 @@ class Chunk:
     def add(self, index: int, delivery: Delivery) -> None:
         self.deliveries[index] = delivery
         self.size += len(delivery.message.body)
+
+    async def in_turn(self) -> None:
+        """Wait until the chunk before has taken its place."""
+        previous, self.previous = self.previous, None
+        if previous is not None:
+            await previous.all_begun.wait()
 
     def unsettled(self) -> Iterator[tuple[int, Delivery]]:
         for index, delivery in self.deliveries.items():
@@ -105,4 +115,5 @@ class Bulk:
 
     def _take(self) -> Chunk:
         chunk, self._chunk = self._chunk, Chunk()
+        self._chunk.previous = chunk
         return chunk

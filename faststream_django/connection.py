@@ -231,6 +231,7 @@ class Connection:
         tasks: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(timeout) as deadline:
+                await chunk.in_turn()
                 for index, delivery in chunk.deliveries.items():
                     session = await live.supervisor.session()
                     await live.window.admit_when_possible(delivery)
@@ -239,6 +240,7 @@ class Connection:
                         tasks.append(asyncio.create_task(step))
                     else:  # the ones behind it must not overtake it
                         await step
+                chunk.all_begun.set()
                 await asyncio.gather(*tasks)
         except (TimeoutError, BrokerUnavailable) as error:
             for task in tasks:
@@ -249,6 +251,8 @@ class Connection:
                 chunk.errors[index] = refused(delivery, error) or late(
                     delivery, live.supervisor.outage, timeout
                 )
+        finally:
+            chunk.all_begun.set()
 
     async def _deliver_one(
         self, live: _Live, chunk: Chunk, index: int, deadline: asyncio.Timeout, timeout: float

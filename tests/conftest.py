@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .nodes import MissingService, MuteServer, PostgreSQLCluster, RabbitMQNode, unused_port
+from .nodes import MissingService, MuteServer, PostgreSQLCluster, RabbitMQNode, RedisServer, unused_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +38,13 @@ def _leave_rabbitmq_running(request):
     yield
     if node is not None:
         node.recover()
+
+
+@pytest.fixture(scope="session")
+def redis():
+    """A private Redis server."""
+    with _running(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

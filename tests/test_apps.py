@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from django.apps import apps
@@ -13,13 +14,22 @@ from tests.nodes import free_port
 
 pytestmark = pytest.mark.processes
 
-# Ends without the exit's handlers: what they wait for is not what these tests are about.
+ROOT = Path(__file__).resolve().parent.parent
+
+# A connection is made by a thread, which is there when the app is ready.
 REPORT = """
-import os, sys
-print("faststream imported:", "faststream" in sys.modules, flush=True)
+import os, sys, threading
+print("threads:", threading.active_count())
+print("faststream imported:", "faststream" in sys.modules)
+"""
+# Ends without the exit's handlers: what they wait for is not what these tests are about.
+REPORT_AND_WAIT = f"""
+{REPORT}
+sys.stdout.flush()
 sys.stdin.readline()
 os._exit(0)
 """
+IDLE = "threads: 1\nfaststream imported: False\n"
 
 
 @pytest.fixture
@@ -53,10 +63,9 @@ class Project:
 
     def environment(self):
         environment = {key: value for key, value in os.environ.items() if key != "RUN_MAIN"}
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         return environment | {
             "DJANGO_SETTINGS_MODULE": "shop.settings",
-            "PYTHONPATH": os.pathsep.join([root, str(self.path)]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.path)]),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -70,6 +79,7 @@ class Project:
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
 
     @contextlib.contextmanager
@@ -99,6 +109,12 @@ from django.core.management import execute_from_command_line
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 execute_from_command_line(sys.argv)
+"""
+MANAGE_AND_REPORT = f"""
+try:
+    {textwrap.indent(MANAGE, "    ").strip()}
+finally:
+    {textwrap.indent(REPORT, "    ").strip()}
 """
 APPLICATION = """\
 from django.core.{kind} import get_{kind}_application
@@ -133,7 +149,7 @@ def test_a_test_run_is_no_server_process():
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_a_server_connects_in_the_background(project, counting_port, kind):
-    with project.running("-c", f"import shop.{kind}\n{REPORT}") as process:
+    with project.running("-c", f"import shop.{kind}\n{REPORT_AND_WAIT}") as process:
         read_line(process)
         counting_port.wait_for(1, timeout=20)
 
@@ -151,7 +167,7 @@ def test_a_server_that_loads_the_application_in_its_event_loop_connects(project,
         asyncio.run(serve())
     """
 
-    with project.running("-c", textwrap.dedent(program) + REPORT) as process:
+    with project.running("-c", textwrap.dedent(program) + REPORT_AND_WAIT) as process:
         read_line(process)
         counting_port.wait_for(1, timeout=20)
 
@@ -159,10 +175,9 @@ def test_a_server_that_loads_the_application_in_its_event_loop_connects(project,
 def test_a_server_does_not_connect_without_autostart(project, counting_port):
     project.configure({"default": project.broker(AUTOSTART=False)})
 
-    with project.running("-c", f"import shop.wsgi\n{REPORT}") as process:
-        report = read_line(process)
+    done = project.run("-c", f"import shop.wsgi\n{REPORT}")
 
-    assert report == "faststream imported: False"
+    assert done.stdout == IDLE
     assert counting_port.count == 0
 
 
@@ -175,7 +190,7 @@ def test_a_server_starts_every_alias_that_is_right(project, counting_port):
         }
     )
 
-    with project.running("-c", f"import shop.wsgi\n{REPORT}") as process:
+    with project.running("-c", f"import shop.wsgi\n{REPORT_AND_WAIT}") as process:
         logged = read_line(process)
         counting_port.wait_for(1, timeout=20)
 
@@ -231,29 +246,14 @@ def test_a_server_starts_while_the_broker_is_away(project, unreachable_port):
     ids=" ".join,
 )
 def test_a_command_does_not_connect_nor_import_faststream(project, counting_port, command):
-    project.write(
-        "manage.py",
-        MANAGE.replace("execute_from_command_line(sys.argv)", COMMAND_AND_REPORT),
-    )
+    project.write("manage.py", MANAGE_AND_REPORT)
 
     # RUN_MAIN is inherited by what the serving child of runserver starts.
     environment = {} if "runserver" in command else {"RUN_MAIN": "true"}
     done = project.run("manage.py", *command, **environment)
 
-    assert "faststream imported: False" in done.stdout, done.stderr
-    assert "threads: 1" in done.stdout
+    assert done.stdout.endswith(IDLE), done.stderr
     assert counting_port.count == 0
-
-
-COMMAND_AND_REPORT = """
-try:
-    execute_from_command_line(sys.argv)
-except SystemExit:
-    pass
-import threading
-print("faststream imported:", "faststream" in sys.modules)
-print("threads:", threading.active_count())
-"""
 
 
 @pytest.mark.parametrize(
@@ -264,31 +264,19 @@ print("threads:", threading.active_count())
     ],
 )
 def test_a_script_does_not_connect(project, counting_port, program):
-    with project.running("-c", program + REPORT, RUN_MAIN="true") as process:
-        report = read_line(process)
+    done = project.run("-c", program + REPORT, RUN_MAIN="true")
 
-    assert report == "faststream imported: False"
+    assert done.stdout == IDLE
     assert counting_port.count == 0
 
 
-def test_runserver_connects_in_its_serving_child_only(project, counting_port):
-    """The parent's lines come first: it loads the apps before it starts the child."""
-    project.configure({"default": project.broker()}, more=PARENT)
-
+def test_runserver_connects_in_its_serving_child(project, counting_port):
     with project.running("manage.py", "runserver", f"127.0.0.1:{free_port()}") as process:
         counting_port.wait_for(1, timeout=20)
-        first = read_line(process)
         while "Quit the server" not in read_line(process):
             pass
 
-    assert first == "RUN_MAIN is None"
     assert counting_port.count == 1
-
-
-PARENT = """
-import os
-print("RUN_MAIN is", os.environ.get("RUN_MAIN"))
-"""
 
 
 def test_runserver_without_a_reloader_connects(project, counting_port):
@@ -303,17 +291,20 @@ def test_runserver_without_a_reloader_connects(project, counting_port):
 
 
 def test_the_reloader_of_runserver_does_not_connect(project, counting_port):
-    """With a child that ends at once, only the parent could have connected."""
-    project.configure({"default": project.broker()}, more=CHILD_ENDS)
+    project.write("manage.py", INSTEAD_OF_THE_CHILD + MANAGE)
 
     done = project.run("manage.py", "runserver", f"127.0.0.1:{free_port()}")
 
-    assert done.returncode == 7
+    assert done.stdout == IDLE, done.stderr
     assert counting_port.count == 0
 
 
-CHILD_ENDS = """
-import os
-if os.environ.get("RUN_MAIN") == "true":
-    os._exit(7)
+INSTEAD_OF_THE_CHILD = f"""
+from django.utils import autoreload
+
+def report():
+    {textwrap.indent(REPORT, "    ").strip()}
+    return 0
+
+autoreload.restart_with_reloader = report
 """

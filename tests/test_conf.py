@@ -554,9 +554,9 @@ def test_without_brokers_the_error_says_what_to_set(settings, missing):
 def test_the_setting_is_a_dict(settings, value):
     settings.FASTSTREAM = value
 
-    with pytest.raises(InvalidBroker, match="^FASTSTREAM must be a dict of aliases, as in ") as caught:
+    with pytest.raises(InvalidBroker, match=r"^FASTSTREAM must be a dict of aliases, as in ") as caught:
         broker_settings("default")
-    with pytest.raises(InvalidBroker, match="^FASTSTREAM must be a dict of aliases, as in "):
+    with pytest.raises(InvalidBroker, match=r"^FASTSTREAM must be a dict of aliases, as in "):
         broker_aliases()
 
     assert "hunter2" not in str(caught.value)

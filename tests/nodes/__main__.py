@@ -2,8 +2,11 @@
 
 from .postgresql import PostgreSQLCluster
 from .rabbitmq import RabbitMQNode
+from .redis import RedisServer
 
 if not RabbitMQNode.is_installed():
     print("rabbitmq-server")
 if not PostgreSQLCluster.is_installed():
     print("postgresql")
+if not RedisServer.is_installed():
+    print("redis-server")

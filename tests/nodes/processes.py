@@ -17,7 +17,7 @@ exec "$@" 3<&- </dev/null
 """
 
 
-class MissingService(Exception):  # noqa: N818
+class MissingService(Exception):
     """A server is not installed. The text says what to install."""
 
 

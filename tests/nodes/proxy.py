@@ -1,0 +1,89 @@
+"""A TCP proxy on loopback that loses, delays and resets what passes."""
+
+import contextlib
+import selectors
+import socket
+import struct
+import threading
+
+from .ports import LOOPBACK, free_port
+
+
+class FaultProxy:
+    """Forwards connections to a port until it is told to misbehave."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self._listener = socket.create_server((LOOPBACK, free_port()), backlog=128)
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._passing = threading.Event()
+        self._passing.set()
+        self._closing = False
+        threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+
+    def black_hole(self) -> None:
+        """Keep every connection open and let nothing pass."""
+        self._passing.clear()
+
+    def heal(self) -> None:
+        """Let everything pass again, also what was held back."""
+        self._passing.set()
+
+    def reset(self) -> None:
+        """Break every connection with a TCP reset."""
+        pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    end.shutdown(socket.SHUT_RD)  # wakes the thread that reads it
+                with contextlib.suppress(OSError):
+                    end.close()
+
+    def close(self) -> None:
+        self._closing = True
+        self._passing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.reset()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection((LOOPBACK, self.target))
+            except OSError:
+                client.close()
+                continue
+            self._pairs.append((client, server))
+            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
+
+    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector, contextlib.suppress(OSError, ValueError):
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while True:
+                for key, _ in selector.select():
+                    self._passing.wait()
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if not data:
+                        client.close()
+                        server.close()
+                        return
+                    self._passing.wait()
+                    key.data.sendall(data)
+        for end in (client, server):
+            end.close()

@@ -1,0 +1,1224 @@
+import asyncio
+import contextvars
+import signal
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from faststream_django import loop as loop_module
+from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
+
+SOON = 1.0  # seconds; what is done "at once", on a busy machine
+LONG = 30.0  # nothing here may take as long: a call that waits for its timeout has failed
+
+caller = contextvars.ContextVar("caller")
+
+
+@pytest.fixture
+def thread():
+    thread = LoopThread("tests")
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def blocked(thread):
+    """Block the loop of `thread` with a callback until the event is set."""
+    release, entered = threading.Event(), threading.Event()
+    post(thread, lambda: (entered.set(), release.wait(LONG)))
+    assert entered.wait(SOON)
+    behind = thread._running.thread
+    yield release
+    release.set()
+    thread.stop()
+    behind.join(SOON)
+
+
+@pytest.fixture(autouse=True)
+def _short_cancel_timeout(monkeypatch):
+    monkeypatch.setattr(loop_module, "CANCEL_TIMEOUT", 0.3)
+
+
+class Work:
+    """A coroutine that waits until it is cancelled, and the events that tell about it."""
+
+    def __init__(self):
+        self.begun = threading.Event()
+        self.cancelled = threading.Event()
+
+    async def __call__(self):
+        self.begun.set()
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def assert_clean(done, *lines):
+    """Assert that a program ended well, printed these lines and complained about nothing."""
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, list(lines), "")
+
+
+async def double(number):
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+async def identify():
+    return threading.get_ident()
+
+
+def post(thread, callback):
+    """Have a bare callback run on the loop, as drivers do."""
+
+    async def schedule():
+        asyncio.get_running_loop().call_soon(callback)
+
+    thread.run(schedule, timeout=SOON)
+
+
+# Calls
+
+
+def test_run_returns_the_result(thread):
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+def test_run_raises_what_the_function_raises(thread):
+    error = ValueError("mine")
+
+    async def fail():
+        raise error
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        thread.run(fail, timeout=SOON)
+
+    assert caught.value is error
+
+
+def test_submit_returns_before_the_work_is_done(thread):
+    go_on = threading.Event()
+
+    async def work():
+        await asyncio.to_thread(go_on.wait, SOON)
+        return "done"
+
+    call = thread.submit(work)
+    go_on.set()
+
+    assert call.wait(SOON) == "done"
+
+
+def test_nothing_starts_before_the_first_call():
+    thread = LoopThread("idle")
+
+    assert not thread.is_started
+    assert not thread.is_current()
+    assert "idle" not in {each.name for each in threading.enumerate()}
+
+
+def test_the_first_callers_share_one_thread(thread):
+    barrier = threading.Barrier(16)
+
+    def first(_):
+        barrier.wait(SOON)
+        return thread.run(identify, timeout=SOON)
+
+    with ThreadPoolExecutor(16) as pool:
+        threads = set(pool.map(first, range(16)))
+
+    assert len(threads) == 1
+
+
+def test_the_loop_thread_is_a_daemon(thread):
+    """The interpreter joins other threads before it runs the exit handler that would stop the loop."""
+    thread.start()
+
+    assert [each.daemon for each in threading.enumerate() if each.name == "tests"] == [True]
+
+
+def test_many_threads_get_their_own_results(thread):
+    def work(offset):
+        numbers = range(offset, offset + 200)
+        return [thread.run(double, number, timeout=LONG) for number in numbers] == [2 * n for n in numbers]
+
+    with ThreadPoolExecutor(32) as pool:
+        results = list(pool.map(work, range(0, 32_000, 1000)))
+
+    assert results == [True] * 32
+
+
+def test_calls_begin_in_the_order_in_which_they_were_handed_over(thread, blocked):
+    order = []
+
+    async def note(number):
+        order.append(number)
+
+    calls = [thread.submit(note, number) for number in range(1000)]
+    blocked.set()
+    for call in calls:
+        call.wait(SOON)
+
+    assert order == list(range(1000))
+
+
+def test_many_calls_wake_a_busy_loop_once(thread, blocked, monkeypatch):
+    """A wake is a system call and a turn of the loop: it is most of what a hop costs."""
+    wakes = []
+    loop = thread._running.loop
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (wakes.append(args), wake(*args)))
+
+    calls = [thread.submit(double, number) for number in range(100)]
+    blocked.set()
+    results = [call.wait(SOON) for call in calls]
+
+    assert results == [2 * number for number in range(100)]
+    assert len(wakes) == 1
+
+
+def test_the_coroutine_sees_the_contextvars_of_the_caller(thread):
+    async def read_and_write():
+        value = caller.get()
+        caller.set("the coroutine")
+        return value
+
+    caller.set("this test")
+
+    assert thread.run(read_and_write, timeout=SOON) == "this test"
+    assert caller.get() == "this test"
+
+
+def test_arun_from_another_loop(thread):
+    async def main():
+        caller.set("another loop")
+        here = threading.get_ident()
+        there = await thread.arun(identify, timeout=SOON)
+        return here != there, await thread.arun(double, 21, timeout=SOON)
+
+    assert asyncio.run(main()) == (True, 42)
+
+
+def test_arun_from_the_same_loop(thread):
+    async def nested():
+        return await thread.arun(double, 21, timeout=SOON)
+
+    assert thread.run(nested, timeout=SOON) == 42
+
+
+def test_arun_sees_the_contextvars_of_the_task(thread):
+    async def read():
+        return caller.get()
+
+    async def main():
+        caller.set("the task")
+        return await thread.arun(read, timeout=SOON)
+
+    assert asyncio.run(main()) == "the task"
+
+
+def test_arun_raises_what_the_function_raises(thread):
+    async def fail():
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        asyncio.run(thread.arun(fail, timeout=SOON))
+
+
+def test_cancelling_arun_cancels_the_work(thread):
+    work = Work()
+
+    async def main():
+        task = asyncio.create_task(thread.arun(work, timeout=LONG))
+        await asyncio.to_thread(work.begun.wait, SOON)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(main())
+    assert work.cancelled.wait(SOON)
+
+
+def test_an_arun_whose_loop_was_closed_harms_nobody(thread):
+    work = Work()
+    loop = asyncio.new_event_loop()
+
+    async def leave():
+        call = thread.asubmit(work)
+        await asyncio.to_thread(work.begun.wait, SOON)
+        return call
+
+    call = loop.run_until_complete(leave())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    call._task.get_loop().call_soon_threadsafe(call._task.cancel)
+
+    assert work.cancelled.wait(SOON)
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+# Misuse
+
+
+def test_run_on_the_loop_thread_is_refused_at_once(thread):
+    async def misuse():
+        began = time.monotonic()
+        with pytest.raises(RuntimeError, match="This is the loop thread"):
+            thread.run(double, 21, timeout=LONG)
+        return time.monotonic() - began
+
+    assert thread.run(misuse, timeout=SOON) < 0.01
+
+
+def test_run_in_a_bare_callback_of_the_loop_is_refused(thread):
+    errors = []
+    done = threading.Event()
+
+    def callback():
+        try:
+            thread.run(double, 21, timeout=LONG)
+        except RuntimeError as error:
+            errors.append(str(error))
+        done.set()
+
+    post(thread, callback)
+
+    assert done.wait(SOON)
+    assert "This is the loop thread" in errors[0]
+
+
+def test_stop_on_the_loop_thread_is_refused(thread):
+    async def misuse():
+        thread.stop()
+
+    with pytest.raises(RuntimeError, match="cannot stop itself"):
+        thread.run(misuse, timeout=SOON)
+
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+def test_run_in_a_worker_thread_of_the_loop_is_fine(thread):
+    async def outer():
+        return await asyncio.to_thread(thread.run, double, 21, timeout=SOON)
+
+    assert thread.run(outer, timeout=SOON) == 42
+
+
+# Deadlines
+
+
+def test_work_that_takes_too_long_is_cancelled(thread):
+    work = Work()
+
+    with pytest.raises(LoopStalled):
+        thread.run(work, timeout=0.05)
+
+    assert work.cancelled.wait(SOON)
+
+
+def test_arun_that_takes_too_long_is_cancelled(thread):
+    work = Work()
+
+    with pytest.raises(LoopStalled):
+        asyncio.run(thread.arun(work, timeout=0.05))
+
+    assert work.cancelled.wait(SOON)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.1])
+def test_a_blocked_loop_does_not_hold_the_caller(thread, blocked, timeout):
+    began = time.monotonic()
+
+    with pytest.raises(LoopStalled):
+        thread.run(double, 21, timeout=timeout)
+
+    assert time.monotonic() - began < timeout + 0.25
+
+
+def test_a_call_given_up_before_it_began_never_begins(thread, blocked):
+    work = Work()
+    with pytest.raises(LoopStalled):
+        thread.run(work, timeout=0.05)
+
+    blocked.set()
+    thread.run(double, 21, timeout=SOON)
+
+    assert not work.begun.is_set()
+
+
+def test_a_result_that_comes_too_late_is_dropped(thread):
+    async def stubborn():
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            return "too late"
+
+    with pytest.raises(LoopStalled):
+        thread.run(stubborn, timeout=0.05)
+
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+# What tries to end the loop
+
+
+@pytest.mark.parametrize("exit_type", [SystemExit, KeyboardInterrupt])
+def test_an_exit_in_a_coroutine_is_the_callers_and_the_loop_goes_on(thread, exit_type):
+    before = thread.run(identify, timeout=SOON)
+
+    async def leave():
+        raise exit_type("from a middleware")
+
+    with pytest.raises(exit_type, match="from a middleware"):
+        thread.run(leave, timeout=SOON)
+
+    assert thread.run(identify, timeout=SOON) == before
+
+
+@pytest.mark.parametrize("exit_type", [SystemExit, KeyboardInterrupt])
+def test_an_exit_in_a_bare_callback_is_logged_and_the_loop_goes_on(thread, exit_type, caplog):
+    before = thread.run(identify, timeout=SOON)
+    waiting = thread.submit(asyncio.sleep, 0.05, "still here")
+
+    def leave():
+        raise exit_type("from a driver")
+
+    post(thread, leave)
+
+    assert waiting.wait(SOON) == "still here"
+    assert thread.run(identify, timeout=SOON) == before
+    assert "tried to end the loop thread" in caplog.text
+
+
+def test_an_exit_in_a_task_of_its_own_is_survived(thread, caplog):
+    async def leave():
+        raise SystemExit("from a driver")
+
+    async def spawn():
+        task = asyncio.create_task(leave())
+        await asyncio.wait([task])
+        return task.exception()
+
+    assert isinstance(thread.run(spawn, timeout=SOON), SystemExit)
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+def test_an_error_in_a_bare_callback_is_logged_and_the_loop_goes_on(thread, caplog):
+    post(thread, lambda: 1 / 0)
+
+    assert thread.run(double, 21, timeout=SOON) == 42
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_foreign_loop_stop_does_not_end_the_loop(thread):
+    before = thread.run(identify, timeout=SOON)
+
+    async def stop():
+        asyncio.get_running_loop().stop()
+
+    for _ in range(3):
+        thread.run(stop, timeout=SOON)
+
+    assert thread.run(identify, timeout=SOON) == before
+
+
+# Stop
+
+
+def test_stop_ends_the_thread(thread):
+    thread.start()
+
+    thread.stop()
+
+    assert not thread.is_started
+    assert "tests" not in {each.name for each in threading.enumerate()}
+
+
+def test_stop_of_what_does_not_run_does_nothing():
+    LoopThread().stop()
+
+
+def test_stop_twice_does_nothing_more(thread):
+    thread.start()
+
+    thread.stop()
+    thread.stop()
+
+    assert not thread.is_started
+
+
+def test_a_call_after_stop_starts_a_new_thread(thread):
+    thread.run(double, 1, timeout=SOON)
+    thread.stop()
+
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+def test_stop_awaits_the_closers_and_then_cancels_the_rest(thread):
+    happened = []
+    begun = threading.Event()
+
+    async def work():
+        begun.set()
+        try:
+            await asyncio.sleep(LONG)
+        finally:
+            happened.append("cancelled")
+
+    async def close():
+        await asyncio.sleep(0.05)
+        happened.append("closed")
+
+    async def register():
+        thread.add_closer(close, 1.0)
+
+    thread.run(register, timeout=SOON)
+    thread.submit(work)
+    assert begun.wait(SOON)
+
+    thread.stop()
+
+    assert happened == ["closed", "cancelled"]
+
+
+def test_work_that_a_closer_waits_for_is_finished(thread):
+    finish = asyncio.Event()
+
+    async def work():
+        await finish.wait()
+        return "confirmed"
+
+    async def close():
+        finish.set()
+        await asyncio.sleep(0.05)
+
+    async def register():
+        thread.add_closer(close, 1.0)
+
+    thread.run(register, timeout=SOON)
+    call = thread.submit(work)
+
+    thread.stop()
+
+    assert call.wait(0) == "confirmed"
+
+
+def test_a_removed_closer_is_not_awaited(thread):
+    closed = []
+
+    async def close():
+        closed.append(True)
+
+    async def register():
+        thread.add_closer(close, 1.0)
+        thread.remove_closer(close)
+
+    thread.run(register, timeout=SOON)
+
+    thread.stop()
+
+    assert closed == []
+
+
+def test_a_closer_that_fails_does_not_stop_the_others(thread):
+    closed = []
+
+    async def fail():
+        raise ValueError("closing failed")
+
+    async def close():
+        closed.append(True)
+
+    async def register():
+        thread.add_closer(fail, 1.0)
+        thread.add_closer(close, 1.0)
+
+    thread.run(register, timeout=SOON)
+
+    thread.stop()
+
+    assert closed == [True]
+
+
+def test_a_closer_that_never_ends_is_bounded_by_its_time(thread, caplog):
+    async def close():
+        await asyncio.sleep(LONG)
+
+    async def register():
+        thread.add_closer(close, 0.3)
+
+    thread.run(register, timeout=SOON)
+    began = time.monotonic()
+
+    thread.stop()
+
+    assert 0.3 <= time.monotonic() - began < 0.3 + 2 * loop_module.CANCEL_TIMEOUT + 0.25
+    assert "did not finish its work within" in caplog.text
+
+
+def test_work_that_ignores_its_cancellation_is_bounded(thread):
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(LONG)
+            except asyncio.CancelledError:
+                continue
+
+    thread.submit(stubborn)
+    thread.run(double, 1, timeout=SOON)
+    began = time.monotonic()
+
+    thread.stop()
+
+    assert time.monotonic() - began < 2 * loop_module.CANCEL_TIMEOUT + 0.25
+
+
+def test_stop_with_a_blocked_loop_is_bounded(thread, blocked, caplog):
+    began = time.monotonic()
+
+    thread.stop()
+
+    assert time.monotonic() - began < 2 * loop_module.CANCEL_TIMEOUT + 0.25
+    assert "blocked and was left behind" in caplog.text
+
+
+def test_a_loop_that_was_left_behind_is_closed_when_it_wakes_up(thread, blocked):
+    behind = thread._running
+    thread.stop()
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+    blocked.set()
+    behind.thread.join(SOON)
+
+    assert not behind.thread.is_alive()
+    assert behind.loop.is_closed()
+
+
+def test_whoever_waits_when_the_loop_stops_is_told_at_once(thread):
+    calls = [Work() for _ in range(8)]
+    errors = []
+
+    def wait(work):
+        with pytest.raises(LoopStopped) as caught:
+            thread.run(work, timeout=LONG)
+        errors.append(caught.value)
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(wait, work) for work in calls]
+        for work in calls:
+            assert work.begun.wait(SOON)
+        began = time.monotonic()
+        thread.stop()
+        for future in waiting:
+            future.result(LONG)
+
+    assert time.monotonic() - began < SOON
+    assert len({id(error) for error in errors}) == 8
+
+
+def test_whoever_awaits_when_the_loop_stops_is_told_at_once(thread):
+    work = Work()
+
+    async def main():
+        task = asyncio.create_task(thread.arun(work, timeout=LONG))
+        await asyncio.to_thread(work.begun.wait, SOON)
+        await asyncio.to_thread(thread.stop)
+        with pytest.raises(LoopStopped):
+            await task
+
+    began = time.monotonic()
+    asyncio.run(main())
+
+    assert time.monotonic() - began < SOON
+
+
+def test_a_call_that_never_began_is_told_that_the_loop_stopped(thread, blocked):
+    call = thread.submit(double, 21)
+
+    thread.stop()
+
+    with pytest.raises(LoopStopped):
+        call.wait(SOON)
+
+
+@pytest.mark.parametrize("moment", ["shut_down", "end"])
+def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, moment):
+    """Its thread took hold of the loop before stop() did and hands over after the rest was cancelled."""
+    thread.start()
+    running = thread._running
+    call = loop_module.ThreadCall(Work(), ())
+    shut_down, end = running.shut_down, running.end
+
+    async def shut_down_and_meet():
+        await shut_down()
+        running.submit(call)
+        await asyncio.sleep(0.05)
+
+    def meet_and_end():
+        running.submit(call)
+        end()
+
+    if moment == "shut_down":
+        monkeypatch.setattr(running, "shut_down", shut_down_and_meet)
+    else:
+        monkeypatch.setattr(running, "end", meet_and_end)
+
+    thread.stop()
+
+    with pytest.raises(LoopStopped):
+        call.wait(SOON)
+
+
+def test_calls_that_race_with_stop_never_hang(thread):
+    halt = threading.Event()
+    outcomes = {"done": 0, "stopped": 0}
+
+    def call_on():
+        while not halt.is_set():
+            try:
+                thread.run(double, 21, timeout=LONG)
+                outcomes["done"] += 1
+            except LoopStopped:
+                outcomes["stopped"] += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        callers = [pool.submit(call_on) for _ in range(8)]
+        for _ in range(150):
+            thread.stop()
+        halt.set()
+        began = time.monotonic()
+        for each in callers:
+            each.result(LONG)
+
+    assert time.monotonic() - began < SOON
+    assert outcomes["done"] > 100
+
+
+def test_starts_and_stops_from_many_threads_leave_one_thread(thread):
+    def restart(_):
+        for _ in range(25):
+            thread.start()
+            thread.stop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(restart, range(8)))
+    thread.start()
+
+    assert [each.name for each in threading.enumerate()].count("tests") == 1
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_script):
+    done = run_script(
+        """
+        import asyncio, os, signal, threading, time
+        from faststream_django.loop import loop_thread
+
+        cancelled = threading.Event()
+
+        async def work():
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(20)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        for timeout in (20, None):
+            began = time.monotonic()
+            cancelled.clear()
+            try:
+                loop_thread.run(work, timeout=timeout)
+            except KeyboardInterrupt:
+                print("interrupted", time.monotonic() - began < 1, cancelled.wait(1))
+        print(loop_thread.run(asyncio.sleep, 0, "goes on", timeout=1))
+        """
+    )
+
+    assert_clean(done, "interrupted True True", "interrupted True True", "goes on")
+
+
+# Fork. Each program watches a socket on the parent's loop: the kernel shares the set of watched sockets
+# between parent and child, and a child that cleans up behind itself takes them out of both.
+
+FORKS = """
+import asyncio, os, socket, sys, threading, time, warnings
+from faststream_django import loop as loop_module
+from faststream_django.loop import LoopStalled, loop_thread
+
+async def double(number):
+    await asyncio.sleep(0)
+    return 2 * number
+
+async def watch():
+    mine, theirs = socket.socketpair()
+    mine.setblocking(False)
+    received = asyncio.Queue()
+    asyncio.get_running_loop().add_reader(mine, lambda: received.put_nowait(mine.recv(100)))
+    return mine, theirs, received
+
+mine, theirs, received = loop_thread.run(watch, timeout=1)
+
+def parent_is_well():
+    assert loop_thread.run(double, 21, timeout=1) == 42
+    theirs.send(b"x")
+    assert loop_thread.run(received.get, timeout=1) == b"x"
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def child_calls():
+    began = time.monotonic()
+    assert loop_thread.run(double, 4, timeout=1) == 8
+    assert time.monotonic() - began < 1
+"""
+# The threads are the program's own, so is the warning.
+FORKS_WITH_THREADS = (
+    FORKS
+    + """
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+"""
+)
+
+
+def script(*parts):
+    return "".join(textwrap.dedent(part) for part in parts)
+
+
+def test_forks_are_quiet_and_leave_both_sides_well(run_script):
+    """Warnings are errors here, and Python warns of a fork while another thread runs."""
+    done = run_script(
+        script(
+            FORKS,
+            """
+            for number in range(50):
+                pid = os.fork()
+                if pid == 0:
+                    assert not loop_thread.is_started
+                    child_calls()
+                    os._exit(7)
+                assert ended(pid) == 7, number
+                parent_is_well()
+            print("50 forks")
+            """,
+        )
+    )
+
+    assert_clean(done, "50 forks")
+
+
+def test_forks_under_working_threads(run_script):
+    done = run_script(
+        script(
+            FORKS_WITH_THREADS,
+            """
+            halt = threading.Event()
+            done, errors = [0] * 4, []
+
+            def work(index):
+                while not halt.is_set():
+                    try:
+                        assert loop_thread.run(double, index, timeout=2) == 2 * index
+                        done[index] += 1
+                    except BaseException as error:
+                        errors.append(error)
+
+            workers = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+            for worker in workers:
+                worker.start()
+            slowest = 0
+            for number in range(50):
+                before = sum(done)
+                began = time.monotonic()
+                pid = os.fork()
+                if pid == 0:
+                    child_calls()
+                    os._exit(7)
+                slowest = max(slowest, time.monotonic() - began)
+                assert ended(pid) == 7, number
+                while sum(done) < before + 20:
+                    time.sleep(0.001)
+            parent_is_well()
+            halt.set()
+            for worker in workers:
+                worker.join()
+            print(errors, slowest < 0.5)
+            """,
+        )
+    )
+
+    assert_clean(done, "[] True")
+
+
+def test_forks_from_several_threads_at_once(run_script):
+    done = run_script(
+        script(
+            FORKS_WITH_THREADS,
+            """
+            codes = []
+            barrier = threading.Barrier(6)
+
+            def fork():
+                barrier.wait(5)
+                for _ in range(5):
+                    pid = os.fork()
+                    if pid == 0:
+                        child_calls()
+                        os._exit(7)
+                    codes.append(ended(pid))
+
+            threads = [threading.Thread(target=fork) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            parent_is_well()
+            print(codes == [7] * 30)
+            """,
+        )
+    )
+
+    assert_clean(done, "True")
+
+
+def test_a_fork_inside_a_coroutine(run_script):
+    """The child is in the middle of the parent's loop: it may use a loop of its own, and must not return."""
+    done = run_script(
+        script(
+            FORKS_WITH_THREADS,
+            """
+            async def fork():
+                pid = os.fork()
+                if pid == 0:
+                    assert not loop_thread.is_current()
+                    child_calls()
+                    os._exit(7)
+                return await asyncio.to_thread(ended, pid)
+
+            for _ in range(3):
+                print(loop_thread.run(fork, timeout=5))
+                parent_is_well()
+            """,
+        )
+    )
+
+    assert_clean(done, "7", "7", "7")
+
+
+def test_a_fork_goes_on_when_the_loop_is_blocked(run_script):
+    done = run_script(
+        script(
+            FORKS_WITH_THREADS,
+            """
+            loop_module.QUIESCE_TIMEOUT = 0.3
+            entered, release = threading.Event(), threading.Event()
+
+            async def block():
+                entered.set()
+                release.wait(10)
+                return "unblocked"
+
+            blocked = loop_thread.submit(block)
+            entered.wait(1)
+            began = time.monotonic()
+            pid = os.fork()
+            if pid == 0:
+                child_calls()
+                os._exit(7)
+            print(0.3 <= time.monotonic() - began < 0.8, ended(pid))
+            release.set()
+            print(blocked.wait(1))
+            parent_is_well()
+            pid = os.fork()
+            if pid == 0:
+                os._exit(7)
+            print(ended(pid))
+            parent_is_well()
+            """,
+        )
+    )
+
+    assert_clean(done, "True 7", "unblocked", "7")
+
+
+def test_however_a_child_ends_the_parent_goes_on(run_script):
+    done = run_script(
+        script(
+            FORKS,
+            """
+            import gc
+            from multiprocessing import get_context
+
+            def leave_by(way):
+                if way == "_exit":
+                    os._exit(7)
+                if way == "exit":
+                    sys.exit(7)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                raise RuntimeError("the child fails")
+
+            for way in ("_exit", "exit", "error"):
+                for calls in (False, True):
+                    pid = os.fork()
+                    if pid == 0:
+                        gc.collect()
+                        if calls:
+                            child_calls()
+                        leave_by(way)
+                    assert ended(pid) == (1 if way == "error" else 7), (way, calls)
+                    parent_is_well()
+
+            # The last reference that the program itself holds is gone in the child.
+            pid = os.fork()
+            if pid == 0:
+                del mine, theirs, received, loop_module.loop_thread, loop_thread
+                gc.collect()
+                sys.exit(7)
+            assert ended(pid) == 7
+            parent_is_well()
+
+            # A child that stops what it started, and a grandchild.
+            pid = os.fork()
+            if pid == 0:
+                loop_thread.stop()
+                child_calls()
+                grandchild = os.fork()
+                if grandchild == 0:
+                    child_calls()
+                    sys.exit(7)
+                assert ended(grandchild) == 7
+                child_calls()
+                loop_thread.stop()
+                sys.exit(7)
+            assert ended(pid) == 7
+            parent_is_well()
+            print("well")
+            """,
+        )
+    )
+
+    assert_clean(done, "well")
+
+
+def test_multiprocessing(run_script):
+    """Both ways to start a process; forks come first, before the pool's own threads run."""
+    done = run_script(
+        """
+        import asyncio, multiprocessing
+        from faststream_django.loop import loop_thread
+
+        async def double(number):
+            await asyncio.sleep(0)
+            return 2 * number
+
+        def work(number):
+            return loop_thread.run(double, number, timeout=5)
+
+        if __name__ == "__main__":
+            work(1)
+            for method in ("fork", "spawn"):
+                context = multiprocessing.get_context(method)
+                process = context.Process(target=work, args=(1,))
+                process.start()
+                process.join()
+                with context.Pool(2) as pool:
+                    print(method, process.exitcode, pool.map(work, range(4)), work(21))
+                    pool.close()
+                    pool.join()
+        """
+    )
+
+    assert_clean(done, "fork 0 [0, 2, 4, 6] 42", "spawn 0 [0, 2, 4, 6] 42")
+
+
+def test_a_fork_without_the_hooks_of_python(run_script):
+    """A server written in C may fork by itself, as uWSGI does."""
+    done = run_script(
+        script(
+            FORKS,
+            """
+            import ctypes
+            fork = ctypes.PyDLL(None).fork  # keeps the GIL
+            pid = fork()
+            if pid == 0:
+                child_calls()
+                os._exit(7)
+            print(ended(pid))
+            parent_is_well()
+            """,
+        )
+    )
+
+    assert_clean(done, "7")
+
+
+# The end of the interpreter
+
+WORK_IN_FLIGHT = """
+import asyncio, atexit, os, sys, threading, time
+from faststream_django.loop import LoopStopped, loop_thread
+
+async def double(number):
+    await asyncio.sleep(0)
+    return 2 * number
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+
+def call(name):
+    began = time.monotonic()
+    try:
+        answer = loop_thread.run(double, 21, timeout=20)
+    except LoopStopped as error:
+        answer = f"LoopStopped: {error}"
+    say(f"{name} {answer} {time.monotonic() - began < 0.1}")
+"""
+STOPPED = "LoopStopped: the interpreter is shutting down"
+
+
+@pytest.mark.parametrize("way_out", ["", "sys.exit(0)", "raise SystemExit"])
+def test_the_interpreter_ends_with_work_in_flight(run_script, way_out):
+    done = run_script(
+        script(
+            WORK_IN_FLIGHT,
+            f"""
+            async def work():
+                try:
+                    await asyncio.sleep(20)
+                finally:
+                    say("cancelled")
+
+            async def close():
+                say("closed")
+
+            async def register():
+                loop_thread.add_closer(close, 1.0)
+
+            def wait():
+                try:
+                    loop_thread.run(work, timeout=20)
+                except LoopStopped:
+                    say("told")
+
+            loop_thread.run(register, timeout=1)
+            waiting = threading.Thread(target=wait, daemon=True)
+            waiting.start()
+            call("main")
+            atexit.register(lambda: say(f"atexit {{time.monotonic() - began < 1}}"))
+            began = time.monotonic()
+            {way_out}
+            """,
+        ),
+        timeout=10,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"main 42 True", "closed", "cancelled", "atexit True"} <= set(done.stdout.splitlines())
+
+
+def test_calls_while_the_interpreter_ends(run_script):
+    """From a thread that outlives main, from exit handlers before and after ours, from __del__."""
+    done = run_script(
+        script(
+            WORK_IN_FLIGHT,
+            """
+            class Kept:
+                def __del__(self):
+                    call(f"__del__ finalizing={sys.is_finalizing()}")
+
+            def after_main():
+                threading.main_thread().join()
+                call("thread after main")
+
+            atexit.register(call, "handler registered before ours")
+            call("main")
+            atexit.register(call, "handler registered after ours")
+            threading.Thread(target=after_main).start()
+            kept = Kept()
+            sys.modules["kept"] = kept
+            """,
+        ),
+        timeout=10,
+    )
+
+    assert_clean(
+        done,
+        "main 42 True",
+        "thread after main 42 True",
+        "handler registered after ours 42 True",
+        f"handler registered before ours {STOPPED} True",
+        f"__del__ finalizing=True {STOPPED} True",
+    )
+
+
+def test_a_first_call_while_the_interpreter_ends_works_or_is_refused_at_once(run_script):
+    done = run_script(
+        script(
+            WORK_IN_FLIGHT,
+            """
+            class Kept:
+                def __del__(self):
+                    call("__del__")
+
+            atexit.register(call, "handler")
+            kept = Kept()
+            """,
+        ),
+        timeout=10,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    handler, last = done.stdout.splitlines()
+    assert handler in {"handler 42 True", f"handler {STOPPED} True"}
+    assert last == f"__del__ {STOPPED} True"
+
+
+def test_the_interpreter_ends_although_the_loop_is_blocked(run_script):
+    done = run_script(
+        script(
+            WORK_IN_FLIGHT,
+            """
+            entered = threading.Event()
+
+            async def block():
+                entered.set()
+                time.sleep(30)
+
+            loop_thread.submit(block)
+            entered.wait()
+            began = time.monotonic()
+            atexit.register(lambda: say(f"handler {time.monotonic() - began < 1}"))
+            """,
+        ),
+        timeout=10,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "handler True\n")
+    assert "Exception" not in done.stderr
+
+
+def test_sigterm_ends_a_process_with_work_in_flight(run_script):
+    done = run_script(
+        script(
+            WORK_IN_FLIGHT,
+            """
+            import signal
+
+            async def work():
+                os.kill(os.getpid(), signal.SIGTERM)
+                await asyncio.sleep(20)
+
+            loop_thread.run(work, timeout=20)
+            """,
+        ),
+        timeout=5,
+    )
+
+    assert done.returncode == -signal.SIGTERM
+    assert done.stderr == ""

@@ -1,0 +1,371 @@
+import importlib
+import itertools
+import logging
+import sys
+import textwrap
+import threading
+
+import pytest
+from django.db import connections
+
+from faststream_django import brokers, publish
+from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.conf import broker_settings
+from faststream_django.exceptions import BrokerRefused, MessageUnroutable
+from faststream_django.subscribers import PREFETCH, autodiscover, build_broker, consume_in_process
+
+names = itertools.count()
+
+ROUTER = """
+import threading
+from faststream.rabbit import RabbitRouter
+
+router = RabbitRouter()
+seen = []
+arrived = threading.Semaphore(0)
+"""
+
+
+@pytest.fixture
+def make_app(tmp_path, monkeypatch, settings):
+    """Install an app with this subscribers.py; return a function that imports the module."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(source):
+        name = f"app_{next(names)}"
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").touch()
+        if source is not None:
+            (package / "subscribers.py").write_text(textwrap.dedent(source))
+        importlib.invalidate_caches()
+        settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, name]
+        return lambda: importlib.import_module(f"{name}.subscribers")
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith("app_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def memory(settings, monkeypatch):
+    """An embedded broker of its own, whose subscribers run in this process."""
+    monkeypatch.setattr(MemoryServer, "on_connect", None)
+    url = f"memory://subscribers-{next(names)}"
+    settings.FASTSTREAM = {"default": {"URL": url}}
+    consume_in_process()
+    yield MemoryServer.get(url)
+    brokers.stop()
+
+
+def queues(routers):
+    return [subscriber.queue.name for router in routers for subscriber in router.subscribers]
+
+
+# Discovery
+
+
+def test_routers_are_found_in_the_order_of_the_apps(make_app):
+    for queue in ("first", "second"):
+        make_app(f'{ROUTER}\n@router.subscriber("{queue}")\nasync def handle(body): ...')
+
+    assert queues(autodiscover()) == ["first", "second"]
+
+
+def test_router_with_two_names_is_found_once(make_app):
+    make_app(f'{ROUTER}\nalso = router\n@router.subscriber("q")\nasync def handle(body): ...')
+
+    assert queues(autodiscover()) == ["q"]
+
+
+def test_router_that_another_app_imports_is_found_once(make_app):
+    load = make_app(f'{ROUTER}\n@router.subscriber("q")\nasync def handle(body): ...')
+    make_app(f"from {load().__name__} import router")
+
+    assert queues(autodiscover()) == ["q"]
+
+
+def test_router_in_a_router_comes_with_it(make_app):
+    make_app(
+        f'{ROUTER}\ninner = RabbitRouter(prefix="inner-")\nrouter.include_router(inner)\n'
+        '@inner.subscriber("q")\nasync def handle(body): ...'
+    )
+
+    [router] = autodiscover()
+
+    assert [subscriber.routing() for subscriber in router.subscribers] == ["inner-q"]
+
+
+def test_apps_without_subscribers_are_passed_over(make_app):
+    make_app(None)
+
+    assert autodiscover() == []
+
+
+def test_error_in_a_module_is_raised(make_app):
+    make_app("import no_such_module")
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        autodiscover()
+
+
+# The broker that consumes
+
+
+def test_broker_has_the_options_of_the_settings(settings):
+    def middleware(message, context): ...
+
+    settings.FASTSTREAM = {
+        "default": {
+            "URL": "amqp://guest:guest@localhost/",
+            "OPTIONS": {"middlewares": [middleware]},
+            "SHUTDOWN_TIMEOUT": 7.0,
+            "HEARTBEAT": 9,
+        }
+    }
+
+    broker = build_broker(broker_settings("default"), [])
+
+    assert list(broker.middlewares) == [middleware]
+    assert broker.config.graceful_timeout == 7.0
+    assert "heartbeat=9" in broker._connection_kwargs["url"]
+
+
+def test_router_can_be_built_into_another_broker(make_app):
+    make_app(f'{ROUTER}\n@router.subscriber("q")\nasync def handle(body): ...')
+    routers = autodiscover()
+    first = build_broker(broker_settings("default"), routers)
+
+    second = build_broker(broker_settings("default"), autodiscover())
+
+    assert first.subscribers == []
+    assert queues([second]) == ["q"]
+
+
+# The embedded broker
+
+
+def test_subscriber_handles_what_this_process_publishes(make_app, memory):
+    load = make_app(
+        f"""{ROUTER}
+@router.subscriber("orders")
+async def handle(order: dict):
+    seen.append(order)
+    arrived.release()
+"""
+    )
+
+    publish({"id": 1}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    assert load().seen == [{"id": 1}]
+
+
+def test_answer_of_a_subscriber_reaches_the_next_one(make_app, memory):
+    load = make_app(
+        f"""{ROUTER}
+@router.subscriber("orders")
+@router.publisher("bills")
+def bill(order: dict):
+    return {{"bill": order["id"]}}
+
+@router.subscriber("bills")
+async def handle(bill: dict):
+    seen.append(bill)
+    arrived.release()
+"""
+    )
+
+    publish({"id": 1}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    assert load().seen == [{"bill": 1}]
+
+
+def test_handler_may_publish_with_our_verbs(make_app, memory):
+    load = make_app(
+        f"""{ROUTER}
+from faststream_django import apublish, publish
+
+@router.subscriber("one")
+def one(body: str):
+    publish(body + "2", "two")
+
+@router.subscriber("two")
+async def two(body: str):
+    await apublish(body + "3", "three")
+
+@router.subscriber("three")
+async def three(body: str):
+    seen.append(body)
+    arrived.release()
+"""
+    )
+
+    publish("1", "one")
+
+    assert load().arrived.acquire(timeout=5)
+    assert load().seen == ["123"]
+
+
+def test_error_of_a_handler_is_logged_and_the_next_message_is_handled(make_app, memory, caplog):
+    load = make_app(
+        f"""{ROUTER}
+@router.subscriber("orders")
+async def handle(order: dict):
+    if order["id"] == 1:
+        raise RuntimeError("out of stock")
+    arrived.release()
+"""
+    )
+
+    publish({"id": 1}, "orders")
+    publish({"id": 2}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.name == "faststream_django.worker"
+    assert "out of stock" in caplog.text
+
+
+def test_nothing_is_written_to_stdout(make_app, memory, capsys):
+    load = make_app(
+        f"""{ROUTER}
+@router.subscriber("orders")
+async def handle(order: dict):
+    arrived.release()
+    raise RuntimeError
+"""
+    )
+
+    publish({}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    assert capsys.readouterr().out == ""
+
+
+def test_subscriber_has_at_most_ten_messages_in_hand(make_app, memory):
+    load = make_app(
+        f"""{ROUTER}
+import asyncio
+
+@router.subscriber("orders")
+async def handle(order: dict):
+    seen.append(order)
+    arrived.release()
+    await asyncio.Event().wait()
+"""
+    )
+
+    for number in range(PREFETCH + 5):
+        publish({"id": number}, "orders")
+
+    for _ in range(PREFETCH):
+        assert load().arrived.acquire(timeout=5)
+    assert memory.count("orders") == 5
+
+
+def test_publish_does_not_wait_for_the_handler(make_app, memory):
+    load = make_app(
+        f"""{ROUTER}
+go = threading.Event()
+
+@router.subscriber("orders")
+def handle(order: dict):
+    go.wait(5)
+    arrived.release()
+"""
+    )
+
+    publish({}, "orders")
+    handled = load().arrived.acquire(blocking=False)
+    load().go.set()
+
+    assert not handled
+    assert load().arrived.acquire(timeout=5)
+
+
+def test_broken_module_is_told_to_the_publisher(make_app, memory, caplog):
+    make_app("import no_such_module")
+
+    with pytest.raises(BrokerRefused, match="ModuleNotFoundError: No module named 'no_such_module'"):
+        publish({}, "orders")
+    assert "Traceback" in caplog.text
+
+
+def test_project_without_subscribers_publishes(memory, settings):
+    settings.FASTSTREAM = {"default": {**settings.FASTSTREAM["default"], "QUEUES": {"orders": {}}}}
+
+    publish({}, "orders")
+
+    assert memory.count("orders") == 1
+
+
+def test_subscribers_follow_the_default_alias_to_another_server(make_app, memory, settings):
+    load = make_app(
+        f"""{ROUTER}
+@router.subscriber("orders")
+async def handle(order: dict):
+    arrived.release()
+"""
+    )
+    publish({}, "orders")
+    assert load().arrived.acquire(timeout=5)
+
+    settings.FASTSTREAM = {"default": {"URL": f"memory://subscribers-{next(names)}"}}
+    publish({}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+
+
+def test_subscribers_consume_from_one_server_only(make_app, memory, settings):
+    make_app(f'{ROUTER}\n@router.subscriber("orders")\nasync def handle(body): ...')
+    settings.FASTSTREAM = {
+        **settings.FASTSTREAM,
+        "audit": {"URL": f"memory://subscribers-{next(names)}"},
+    }
+
+    with pytest.raises(MessageUnroutable):
+        publish({}, "orders", broker="audit")
+
+
+# Django's connections
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_connection_of_a_handler_is_closed_in_its_own_thread(make_app, memory, kind, settings):
+    """With CONN_MAX_AGE = 0, as after a request."""
+    body = "look()" if kind == "def" else "await sync_to_async(look)()"
+    load = make_app(
+        f"""{ROUTER}
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
+
+class Connection:
+    close_at = None
+
+def look():
+    seen.append((threading.get_ident(), connection))
+
+@router.subscriber("orders")
+{kind} handle(order: dict):
+    {body}
+    arrived.release()
+"""
+    )
+    closed = []
+    import faststream_django.subscribers as module
+
+    original = module.close_old_connections
+    module.close_old_connections = lambda: closed.append(threading.get_ident())
+    try:
+        publish({}, "orders")
+        assert load().arrived.acquire(timeout=5)
+        brokers.stop()
+    finally:
+        module.close_old_connections = original
+
+    thread, _ = load().seen[0]
+    assert set(closed) == {thread}
+    assert thread != threading.get_ident()
+    assert connections
