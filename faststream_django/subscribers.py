@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from faststream.rabbit import RabbitBroker, RabbitRouter
 
+    from faststream_django.backends.memory_driver import MemoryConnection
     from faststream_django.conf import BrokerSettings
 
 __all__ = ["PREFETCH", "autodiscover", "build_broker", "consume_in_process"]
@@ -107,7 +108,7 @@ class _Consumption:
 
     server: MemoryServer
     loop: asyncio.AbstractEventLoop
-    broker: RabbitBroker | None = None
+    connection: MemoryConnection | None = None
     attaching: asyncio.Task[None] | None = None
 
     def serves(self, server: MemoryServer) -> bool:
@@ -121,16 +122,19 @@ class _Consumption:
             await previous.end()
         routers = await _autodiscover_in_thread()
         if any(router.subscribers for router in routers):
-            self.broker = build_broker(settings, routers)
-            await self.server.attach(self.broker)
+            self.connection = await self.server.attach(build_broker(settings, routers))
 
     async def end(self) -> None:
-        """Give back what the subscribers hold; on a loop that has ended, without waiting."""
-        if self.broker is not None and self.broker._connection is not None:  # noqa: SLF001
-            if self.loop is asyncio.get_running_loop():
-                await self.broker.stop()
-            else:
-                await self.broker._connection.close()  # noqa: SLF001
+        """Take no more messages.
+
+        Handlers that run finish on their server; those of a loop that has ended give back theirs.
+        """
+        if self.connection is None:
+            return
+        if self.loop is asyncio.get_running_loop():
+            self.connection.cancel()
+        else:
+            await self.connection.close()
 
 
 _consumption: _Consumption | None = None
@@ -192,9 +196,12 @@ def _clean_up(handler: Callable[..., Any]) -> Callable[..., Any]:
         async def run_async(*args: Any, **kwargs: Any) -> Any:
             await clean_up()
             try:
-                return await handler(*args, **kwargs)
-            finally:
+                result = await handler(*args, **kwargs)
+            except Exception:
                 await clean_up()
+                raise
+            await clean_up()  # not after a cancellation: the process may be ending, without threads
+            return result
 
         return run_async
 

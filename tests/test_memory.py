@@ -49,8 +49,8 @@ async def send(session, payload="x", queue="", exchange=None, **options):
 
 async def until(condition):
     async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the work is on this loop, and has no event
+        while not condition():  # noqa: ASYNC110 - what is waited for runs on this loop
+            await asyncio.sleep(0)
 
 
 def rabbit_broker(**options):

@@ -6,7 +6,6 @@ import textwrap
 import threading
 
 import pytest
-from django.db import connections
 
 from faststream_django import brokers, publish
 from faststream_django.backends.memory_server import MemoryServer
@@ -208,7 +207,10 @@ async def three(body: str):
     assert load().seen == ["123"]
 
 
-def test_error_of_a_handler_is_logged_and_the_next_message_is_handled(make_app, memory, caplog):
+def test_error_of_a_handler_is_logged_and_the_next_message_is_handled(make_app, memory, caplog, monkeypatch):
+    logged = threading.Event()
+    worker_logger = logging.getLogger("faststream_django.worker")
+    monkeypatch.setattr(worker_logger, "filters", [lambda record: logged.set() or True])
     load = make_app(
         f"""{ROUTER}
 @router.subscriber("orders")
@@ -220,6 +222,7 @@ async def handle(order: dict):
     )
 
     publish({"id": 1}, "orders")
+    assert logged.wait(5)
     publish({"id": 2}, "orders")
 
     assert load().arrived.acquire(timeout=5)
@@ -247,13 +250,12 @@ async def handle(order: dict):
 def test_subscriber_has_at_most_ten_messages_in_hand(make_app, memory):
     load = make_app(
         f"""{ROUTER}
-import asyncio
+go = threading.Event()
 
 @router.subscriber("orders")
-async def handle(order: dict):
-    seen.append(order)
+def handle(order: dict):
     arrived.release()
-    await asyncio.Event().wait()
+    go.wait(5)
 """
     )
 
@@ -262,7 +264,10 @@ async def handle(order: dict):
 
     for _ in range(PREFETCH):
         assert load().arrived.acquire(timeout=5)
-    assert memory.count("orders") == 5
+    waiting = memory.count("orders")
+    load().go.set()
+
+    assert waiting == 5
 
 
 def test_publish_does_not_wait_for_the_handler(make_app, memory):
@@ -332,40 +337,34 @@ def test_subscribers_consume_from_one_server_only(make_app, memory, settings):
 # Django's connections
 
 
-@pytest.mark.parametrize("kind", ["def", "async def"])
-def test_connection_of_a_handler_is_closed_in_its_own_thread(make_app, memory, kind, settings):
-    """With CONN_MAX_AGE = 0, as after a request."""
-    body = "look()" if kind == "def" else "await sync_to_async(look)()"
+@pytest.mark.parametrize(("kind", "look"), [("def", "look()"), ("async def", "await sync_to_async(look)()")])
+def test_connections_are_cleaned_in_the_thread_of_the_handler(make_app, memory, monkeypatch, kind, look):
+    cleaned = []
+    monkeypatch.setattr(
+        "faststream_django.subscribers.close_old_connections",
+        lambda: cleaned.append(threading.get_ident()),
+    )
     load = make_app(
         f"""{ROUTER}
 from asgiref.sync import sync_to_async
-from django.db import connection, connections
-
-class Connection:
-    close_at = None
 
 def look():
-    seen.append((threading.get_ident(), connection))
+    seen.append(threading.get_ident())
 
 @router.subscriber("orders")
+@router.publisher("done")
 {kind} handle(order: dict):
-    {body}
+    {look}
+
+@router.subscriber("done")
+async def done(body):
     arrived.release()
 """
     )
-    closed = []
-    import faststream_django.subscribers as module
 
-    original = module.close_old_connections
-    module.close_old_connections = lambda: closed.append(threading.get_ident())
-    try:
-        publish({}, "orders")
-        assert load().arrived.acquire(timeout=5)
-        brokers.stop()
-    finally:
-        module.close_old_connections = original
+    publish({}, "orders")
 
-    thread, _ = load().seen[0]
-    assert set(closed) == {thread}
+    assert load().arrived.acquire(timeout=5)
+    [thread] = load().seen
+    assert cleaned[:2] == [thread, thread]
     assert thread != threading.get_ident()
-    assert connections

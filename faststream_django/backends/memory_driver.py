@@ -82,6 +82,11 @@ class MemoryConnection:
         self._channels.append(channel)
         return channel
 
+    def cancel(self) -> None:
+        """Take no more messages; those in hand can still be settled."""
+        for channel in self._channels:
+            channel.cancel()
+
     async def close(self, exc: BaseException | None = None) -> None:  # noqa: ARG002
         self.is_closed = True
         self.connected.clear()
@@ -207,11 +212,14 @@ class MemoryChannel:
         await self.exchange_declare(name, exchange_type=type, **_without_client_options(declaration))
         return MemoryExchange(self, name)
 
+    def cancel(self) -> None:
+        for consumer in list(self.consumers.values()):
+            consumer.cancel()
+
     async def close(self, exc: BaseException | None = None) -> None:  # noqa: ARG002
         """Cancel the consumers and give back what they have not settled, in its order."""
         self.is_closed = True
-        for consumer in list(self.consumers.values()):
-            consumer.cancel()
+        self.cancel()
         unsettled, self._unsettled = self._unsettled, {}
         for consumer, envelope in reversed(unsettled.values()):
             consumer.queue.requeue(envelope)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from faststream.rabbit import RabbitBroker
     from pamqp.commands import Basic
 
+    from faststream_django.backends.memory_driver import MemoryConnection
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
 
@@ -92,14 +93,16 @@ class MemoryServer:
         key = os.getpid(), name
         return cls._servers.get(key) or cls._servers.setdefault(key, cls(name))
 
-    async def attach(self, broker: RabbitBroker) -> None:
+    async def attach(self, broker: RabbitBroker) -> MemoryConnection:
         """Start a FastStream broker here: its subscribers consume, its publishers publish.
 
         ``broker.stop()`` ends it as usual.
         """
         from faststream_django.backends.memory_driver import MemoryConnection
 
-        await MemoryConnection(self).serve(broker)
+        connection = MemoryConnection(self)
+        await connection.serve(broker)
+        return connection
 
     # Inspection
 

@@ -1,0 +1,71 @@
+import os
+
+from django.db import models
+from django.utils import timezone
+
+
+class Product(models.Model):
+    name = models.CharField(max_length=40, unique=True)
+    # Below zero when more was ordered than there is: the subscriber in subscribers.py restocks.
+    stock = models.IntegerField()
+
+    def __str__(self):
+        return self.name
+
+
+class OrderManager(models.Manager):
+    def place(self, product, quantity):
+        """Take the goods out of stock and return the order. Call it inside a transaction."""
+        product = Product.objects.select_for_update().get(pk=product.pk)
+        product.stock -= quantity
+        product.save(update_fields=["stock"])
+        return self.create(product=product, quantity=quantity)
+
+
+class Order(models.Model):
+    class Status(models.TextChoices):
+        PLACED = "placed"
+        HANDLED = "handled"
+
+    product = models.ForeignKey(Product, models.PROTECT)
+    quantity = models.PositiveSmallIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.PLACED)
+    created_at = models.DateTimeField(auto_now_add=True)
+    handled_at = models.DateTimeField(null=True)
+
+    objects = OrderManager()
+
+    def __str__(self):
+        return f"Order {self.pk}: {self.quantity} x {self.product}"
+
+
+class Activity(models.Model):
+    """One line of the live list: what happened to a message, and in which process.
+
+    It is a table because the web process and the worker share nothing but the database.
+    """
+
+    KEPT = 200
+
+    class Kind(models.TextChoices):
+        PUBLISHED = "published"
+        ARRIVED = "arrived"
+        FAILED = "failed"
+        ROLLED_BACK = "rolled back"
+
+    kind = models.CharField(max_length=12, choices=Kind)
+    destination = models.CharField(max_length=100)
+    detail = models.TextField()
+    message_id = models.CharField(max_length=128, blank=True)
+    process = models.PositiveIntegerField(default=os.getpid)
+    happened_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["-happened_at"])]
+
+    def __str__(self):
+        return f"{self.kind} {self.destination}"
+
+    def save(self, **kwargs):
+        super().save(**kwargs)
+        Activity.objects.filter(pk__lte=self.pk - self.KEPT).delete()

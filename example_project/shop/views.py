@@ -1,0 +1,129 @@
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib import messages
+from django.db import transaction
+from django.http import JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from faststream_django import apublish, publish, publish_on_commit
+from faststream_django.exceptions import PublishError
+
+from .events import Newsletter, OrderPlaced
+from .forms import OrderForm
+from .models import Activity, Order, Product
+
+SHOWN_ORDERS, SHOWN_ACTIVITIES = 5, 50
+
+
+class CardDeclined(Exception):
+    pass
+
+
+@require_GET
+def index(request):
+    return _page(request, OrderForm())
+
+
+@require_POST
+def place_order(request):
+    form = OrderForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form, status=422)
+    product, quantity = form.cleaned_data["product"], form.cleaned_data["quantity"]
+    with transaction.atomic():
+        order = Order.objects.place(product, quantity)
+        publish_on_commit(OrderPlaced(order=order.pk), "orders.placed")
+    messages.success(request, f"Order {order.pk} is placed: {quantity} × {product}.")
+    return redirect("index")
+
+
+@require_POST
+def decline_order(request):
+    product = Product.objects.earliest("pk")
+    try:
+        with transaction.atomic():
+            order = Order.objects.place(product, 1)
+            publish_on_commit(OrderPlaced(order=order.pk), "orders.placed")
+            raise CardDeclined
+    except CardDeclined:
+        Activity.objects.create(
+            kind=Activity.Kind.ROLLED_BACK,
+            destination="orders.placed",
+            detail=f"Order {order.pk}: card declined, nothing was published",
+        )
+    messages.warning(request, "The card was declined: no order, no message, and the stock is as it was.")
+    return redirect("index")
+
+
+@require_POST
+async def send_newsletter(request):
+    try:
+        message_id = await apublish(Newsletter(subject="Fresh tea"), "newsletters")
+    except PublishError as error:
+        messages.error(request, f"{type(error).__name__}: {error}")
+    else:
+        messages.success(request, f"The broker has confirmed message {message_id}.")
+    return redirect("index")
+
+
+@require_POST
+def publish_to_nowhere(request):
+    try:
+        publish({"hello": "anybody there?"}, "no.such.queue")
+    except PublishError as error:
+        messages.error(request, f"{type(error).__name__}: {error}")
+    return redirect("index")
+
+
+@require_GET
+def live(request):
+    """What the page asks for every second."""
+    return JsonResponse(_news())
+
+
+def _page(request, form, status=200):
+    context = {
+        "form": form,
+        "products": Product.objects.order_by("pk"),
+        "news": _news(),
+        "broker": _broker(),
+    }
+    return render(request, "shop/index.html", context, status=status)
+
+
+def _news():
+    orders = Order.objects.select_related("product").order_by("-pk")[:SHOWN_ORDERS]
+    activities = Activity.objects.order_by("-happened_at", "-pk")[:SHOWN_ACTIVITIES]
+    return {
+        "stock": {product.pk: product.stock for product in Product.objects.all()},
+        "orders": [
+            {
+                "number": order.pk,
+                "product": order.product.name,
+                "quantity": order.quantity,
+                "status": order.status,
+                "seconds": order.handled_at and (order.handled_at - order.created_at).total_seconds(),
+            }
+            for order in orders
+        ],
+        "activities": [
+            {
+                "id": activity.pk,
+                "kind": activity.kind,
+                "destination": activity.destination,
+                "detail": activity.detail,
+                "message_id": activity.message_id,
+                "process": activity.process,
+                "happened_at": activity.happened_at.isoformat(),
+            }
+            for activity in activities
+        ],
+    }
+
+
+def _broker():
+    """Describe the broker without its URL, which holds a password."""
+    url = urlsplit(settings.FASTSTREAM["default"]["URL"])
+    return "memory://" if url.scheme == "memory" else url.hostname
