@@ -77,7 +77,10 @@ def serve(options):
 
 
 def announce(server, broker):
-    print(f"The shop is open at http://{HOST}:{server.server_port}/ with {broker}. Ctrl-C closes it.", flush=True)
+    print(
+        f"The shop is open at http://{HOST}:{server.server_port}/ with {broker}. Ctrl-C closes it.",
+        flush=True,
+    )
 
 
 def bind(port):

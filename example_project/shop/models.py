@@ -36,7 +36,7 @@ class Order(models.Model):
     objects = OrderManager()
 
     def __str__(self):
-        return f"Order {self.pk}: {self.quantity} x {self.product}"
+        return f"Order {self.pk} ({self.quantity} x {self.product})"
 
 
 class Activity(models.Model):
@@ -57,7 +57,7 @@ class Activity(models.Model):
     destination = models.CharField(max_length=100)
     detail = models.TextField()
     message_id = models.CharField(max_length=128, blank=True)
-    process = models.PositiveIntegerField(default=os.getpid)
+    process = models.PositiveIntegerField()
     happened_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -67,5 +67,6 @@ class Activity(models.Model):
         return f"{self.kind} {self.destination}"
 
     def save(self, **kwargs):
+        self.process = os.getpid()
         super().save(**kwargs)
         Activity.objects.filter(pk__lte=self.pk - self.KEPT).delete()

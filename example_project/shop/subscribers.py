@@ -21,7 +21,7 @@ def handle_order(event: OrderPlaced, message: RabbitMessage) -> None:
 
     A message can come twice: the second one finds no order that is merely placed.
     """
-    _log_arrived("orders.placed", message)
+    Activity.objects.create(**_arrived("orders.placed", message))
     placed = Order.objects.filter(pk=event.order, status=Order.Status.PLACED)
     placed.update(status=Order.Status.HANDLED, handled_at=timezone.now())
 
@@ -29,7 +29,7 @@ def handle_order(event: OrderPlaced, message: RabbitMessage) -> None:
 @router.subscriber("stock")
 def restock(event: StockChanged, message: RabbitMessage) -> None:
     """The queue is bound to the topic exchange in settings.py."""
-    _log_arrived("stock", message)
+    Activity.objects.create(**_arrived("stock", message))
     if event.stock >= LOW:
         return
     with transaction.atomic():
@@ -42,10 +42,6 @@ def restock(event: StockChanged, message: RabbitMessage) -> None:
 async def send_newsletter(event: Newsletter, message: RabbitMessage) -> None:
     """A coroutine function runs on the event loop and uses Django's asynchronous ORM."""
     await Activity.objects.acreate(**_arrived("newsletters", message))
-
-
-def _log_arrived(queue, message):
-    Activity.objects.create(**_arrived(queue, message))
 
 
 def _arrived(queue, message):

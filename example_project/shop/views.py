@@ -21,6 +21,10 @@ class CardDeclined(Exception):
     pass
 
 
+def charge_card(order):
+    raise CardDeclined(f"{order}: the card was declined")
+
+
 @require_GET
 def index(request):
     return _page(request, OrderForm())
@@ -35,7 +39,7 @@ def place_order(request):
     with transaction.atomic():
         order = Order.objects.place(product, quantity)
         publish_on_commit(OrderPlaced(order=order.pk), "orders.placed")
-    messages.success(request, f"Order {order.pk} is placed: {quantity} × {product}.")
+    messages.success(request, f"{order} is placed.")
     return redirect("index")
 
 
@@ -46,12 +50,12 @@ def decline_order(request):
         with transaction.atomic():
             order = Order.objects.place(product, 1)
             publish_on_commit(OrderPlaced(order=order.pk), "orders.placed")
-            raise CardDeclined
-    except CardDeclined:
+            charge_card(order)
+    except CardDeclined as error:
         Activity.objects.create(
             kind=Activity.Kind.ROLLED_BACK,
             destination="orders.placed",
-            detail=f"Order {order.pk}: card declined, nothing was published",
+            detail=f"{error}, nothing was published",
         )
     messages.warning(request, "The card was declined: no order, no message, and the stock is as it was.")
     return redirect("index")

@@ -2,11 +2,13 @@
 
 import asyncio
 import http.server
+import ssl
 import threading
 import time
 
 import pytest
 import trustme
+from faststream.security import SASLPlaintext
 
 from faststream_django.exceptions import (
     BrokerBlocked,
@@ -18,6 +20,7 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 from tests.integration.test_rabbitmq import wait_until
+from tests.nodes import FaultProxy
 
 # The bar: publish(timeout=1) is over within 1.2 s.
 LIMIT, BAR = 1.0, 1.2
@@ -120,42 +123,63 @@ def _still_refused(connection, queue):
     return False
 
 
-def test_unknown_certificate_is_refused(connect, fails_in_time):
+@pytest.fixture
+def tls_proxy(rabbitmq):
+    """Return the authority, and a proxy that speaks TLS with its certificate for 127.0.0.1."""
     authority = trustme.CA()
-    port, stop = _serve_tls(authority.issue_cert("127.0.0.1"))
-
-    with pytest.raises(BrokerRefused, match="TLS failed"):
-        connect(f"amqps://guest:guest@127.0.0.1:{port}/").send(Message.encode(b"x", "orders"), timeout=30)
-
-    stop()
-
-
-def _serve_tls(certificate):
-    import socket
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    listener = socket.create_server(("127.0.0.1", 0))
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    proxy = FaultProxy(rabbitmq.port, tls=context)
+    yield authority, proxy
+    proxy.close()
 
-    def serve():
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                context.wrap_socket(client, server_side=True).close()
-            except OSError:
-                client.close()
 
-    threading.Thread(target=serve, daemon=True).start()
+def test_tls_connection_with_a_known_authority_publishes(connect, rabbitmq, queue, tls_proxy, tmp_path):
+    authority, proxy = tls_proxy
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    connection = connect(f"amqps://guest:guest@127.0.0.1:{proxy.port}/?cafile={tmp_path / 'ca.pem'}")
 
-    def stop():
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    connection.send(Message.encode(b"x", queue))
 
-    return listener.getsockname()[1], stop
+    assert len(rabbitmq.drain(queue)) == 1
+
+
+def test_unknown_certificate_is_refused(connect, tls_proxy):
+    _, proxy = tls_proxy
+    connection = connect(f"amqps://guest:guest@127.0.0.1:{proxy.port}/")
+
+    with pytest.raises(BrokerRefused, match="TLS failed") as caught:
+        connection.send(Message.encode(b"x", "orders"), timeout=30)
+
+    assert not caught.value.maybe_sent
+
+
+def test_certificate_file_that_does_not_exist_is_refused(connect, tls_proxy):
+    _, proxy = tls_proxy
+    connection = connect(f"amqps://guest:guest@127.0.0.1:{proxy.port}/?cafile=/no/such/file.pem")
+
+    with pytest.raises(BrokerRefused, match="TLS file"):
+        connection.send(Message.encode(b"x", "orders"), timeout=30)
+
+
+def test_security_of_faststream_gives_the_credentials(connect, rabbitmq, queue):
+    security = SASLPlaintext(username="guest", password="guest")
+    connection = connect(rabbitmq.url("nobody", "nothing"), options={"security": security})
+
+    connection.send(Message.encode(b"x", queue))
+
+    assert rabbitmq.connections()[0].user == "guest"
+
+
+def test_heartbeat_finds_an_idle_connection_dead(connect, queue, proxy):
+    connection = connect(proxy.url, heartbeat=1)
+    connection.send(Message.encode(b"x", queue))
+
+    proxy.black_hole()
+    wait_until(lambda: not connection.is_connected, timeout=15)
+    proxy.heal()
+
+    connection.send(Message.encode(b"y", queue))
 
 
 def test_black_hole_leaves_the_outcome_unknown(connect, fails_in_time, proxy, queue, rabbitmq):

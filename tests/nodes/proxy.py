@@ -1,8 +1,9 @@
-"""A TCP proxy on loopback that loses, delays and resets what passes."""
+"""A TCP proxy on loopback that holds back or resets what passes, and can terminate TLS."""
 
 import contextlib
 import selectors
 import socket
+import ssl
 import struct
 import threading
 
@@ -10,10 +11,11 @@ from .ports import LOOPBACK, free_port
 
 
 class FaultProxy:
-    """Forwards connections to a port until it is told to misbehave."""
+    """Forwards connections to a port until it is told to misbehave. With `tls` clients must speak TLS."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
+        self._tls = tls
         self._listener = socket.create_server((LOOPBACK, free_port()), backlog=128)
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._passing = threading.Event()
@@ -64,6 +66,8 @@ class FaultProxy:
             except OSError:
                 return
             try:
+                if self._tls is not None:
+                    client = self._tls.wrap_socket(client, server_side=True)
                 server = socket.create_connection((LOOPBACK, self.target))
             except OSError:
                 client.close()
@@ -79,6 +83,8 @@ class FaultProxy:
                 for key, _ in selector.select():
                     self._passing.wait()
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    while isinstance(key.fileobj, ssl.SSLSocket) and key.fileobj.pending():
+                        data += key.fileobj.recv(65536)
                     if not data:
                         client.close()
                         server.close()

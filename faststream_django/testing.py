@@ -1,0 +1,497 @@
+"""The test kit: catch what would be published, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import reprlib
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+from unittest.mock import ANY
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from faststream_django.brokers import brokers
+from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
+from faststream_django.conf import BrokerSettings
+from faststream_django.connection import aignore, ignore
+from faststream_django.exceptions import BulkPublishError, InvalidMessage, PublishError
+from faststream_django.messages import Message
+from faststream_django.on_commit import Outgoing, Pending
+
+if TYPE_CHECKING:
+    from faststream.rabbit import RabbitExchange, RabbitQueue
+
+__all__ = ["CapturedMessage", "CapturedMessages", "capture_messages"]
+
+Failure = PublishError | type[PublishError]
+
+
+class capture_messages:  # noqa: N801 - a context manager, named as Django's override_settings
+    """Catch what would be published, in every thread of this process; no broker is needed.
+
+    Everything is checked as ever: a bad payload, option or alias raises. The signals are sent as if a
+    broker had confirmed each message. Messages of publish_on_commit() appear when their transaction
+    commits; in the transaction of a TestCase, which never commits, when the code under test would have
+    committed. Captures can be nested: every one sees the messages.
+
+    With ``fail_with``, a PublishError or a subclass of it, every publish fails instead, and nothing is
+    captured. In async code use ``async with``.
+    """
+
+    def __init__(self, *, fail_with: Failure | None = None) -> None:
+        if fail_with is not None:
+            _check_failure(fail_with)
+        self._fail_with = fail_with
+        self._exits: list[ExitStack] = []
+
+    def __enter__(self) -> CapturedMessages:
+        _refuse_in_event_loop()
+        return self._enter()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exits.pop().close()
+
+    async def __aenter__(self) -> CapturedMessages:
+        # Where the ORM runs: a transaction belongs to the connection of that thread.
+        return await sync_to_async(self._enter)()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await sync_to_async(self._exits.pop().close)()
+
+    def _enter(self) -> CapturedMessages:
+        capture = _Capture(counts_waiting=self._fail_with is None)
+        with ExitStack() as stack:
+            stack.callback(capture.end)
+            stack.enter_context(
+                brokers.replaced(lambda settings: _StandIn(settings, self._fail_with)),
+            )
+            _captures.append(capture)
+            stack.callback(_captures.remove, capture)
+            self._exits.append(stack.pop_all())
+        return CapturedMessages(capture)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CapturedMessage:
+    """A message as it would have reached the broker."""
+
+    message: Message
+    broker: str
+    """The alias of the broker."""
+
+    @property
+    def body(self) -> Any:
+        """The body as a FastStream subscriber without annotations gets it."""
+        return self.message.decode()
+
+    @property
+    def queue(self) -> str:
+        """The queue, or an empty text for a message to an exchange."""
+        return "" if self.message.exchange else self.message.routing_key
+
+    @property
+    def exchange(self) -> str:
+        """The exchange, or an empty text for a message to a queue."""
+        return self.message.exchange
+
+    @property
+    def routing_key(self) -> str:
+        return self.message.routing_key
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        return self.message.headers
+
+    @property
+    def message_id(self) -> str:
+        return self.message.message_id
+
+    @property
+    def correlation_id(self) -> str:
+        return self.message.correlation_id
+
+    def __repr__(self) -> str:
+        return f"<CapturedMessage to {self.message.destination}: {_shown(_decoded(self.message))}>"
+
+
+class CapturedMessages(Sequence[CapturedMessage]):
+    """What was published so far, in that order; fixed when the capture ends."""
+
+    def __init__(self, capture: _Capture) -> None:
+        self._capture = capture
+
+    def __len__(self) -> int:
+        return len(self._capture.published())
+
+    @overload
+    def __getitem__(self, index: int) -> CapturedMessage: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CapturedMessage]: ...
+    def __getitem__(self, index: int | slice) -> CapturedMessage | list[CapturedMessage]:
+        return self._capture.published()[index]
+
+    def __iter__(self) -> Iterator[CapturedMessage]:
+        return iter(self._capture.published())
+
+    def __repr__(self) -> str:
+        return f"<CapturedMessages {self._capture.published()!r}>"
+
+    def clear(self) -> None:
+        """Forget what was published so far."""
+        self._capture.clear()
+
+    def to(
+        self,
+        queue: str | RabbitQueue | None = None,
+        exchange: str | RabbitExchange | None = None,
+        *,
+        routing_key: str | None = None,
+        broker: str | None = None,
+    ) -> list[CapturedMessage]:
+        """Return the messages with this destination, given as to publish(); what is left out is any."""
+        wanted = _Destination.of(queue, exchange, routing_key, broker)
+        return [captured for captured in self if wanted.matches(captured)]
+
+    def assert_published(
+        self,
+        queue: str | RabbitQueue | None = None,
+        exchange: str | RabbitExchange | None = None,
+        *,
+        routing_key: str | None = None,
+        broker: str | None = None,
+        body: Any = ANY,
+        headers: Mapping[str, Any] | None = None,
+        count: int | None = None,
+    ) -> list[CapturedMessage]:
+        """Return the messages that match, or raise AssertionError with a list of what was published.
+
+        ``body`` is what was passed to publish(), or what a subscriber gets. ``headers`` must be among
+        those of the message. ``count`` is the exact number, zero too; left out, at least one.
+        """
+        wanted = _Destination.of(queue, exchange, routing_key, broker)
+        expected = _as_received(body)
+        found = [
+            captured
+            for captured in self
+            if wanted.matches(captured)
+            and _decoded(captured.message) in expected
+            and _has_headers(captured, headers)
+        ]
+        if len(found) == count or (count is None and found):
+            return found
+        number = "at least 1" if count is None else str(count)
+        text = f"Expected {number} to {wanted}"
+        text += "" if body is ANY else f" with body {_shown(body)}"
+        text += "" if headers is None else f" with headers {_shown(dict(headers))}"
+        raise AssertionError(f"{text}; found {len(found)}.\n{self._capture.listing()}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where a message should have gone; None is anywhere."""
+
+    exchange: str | None
+    routing_key: str | None
+    broker: str | None
+
+    @classmethod
+    def of(
+        cls,
+        queue: str | RabbitQueue | None,
+        exchange: str | RabbitExchange | None,
+        routing_key: str | None,
+        broker: str | None,
+    ) -> _Destination:
+        name = exchange if exchange is None or isinstance(exchange, str) else exchange.name
+        if name is None and queue is not None:
+            name = ""
+        key = queue if queue is None or isinstance(queue, str) else queue.routing()
+        return cls(name, key if routing_key is None else routing_key, broker)
+
+    def matches(self, captured: CapturedMessage) -> bool:
+        actual = (captured.exchange, captured.routing_key, captured.broker)
+        wanted = (self.exchange, self.routing_key, self.broker)
+        return all(one is None or one == other for one, other in zip(wanted, actual, strict=True))
+
+    def __str__(self) -> str:
+        if self.exchange == "":
+            text = "any queue" if self.routing_key is None else f"queue {self.routing_key!r}"
+        else:
+            text = "any destination" if self.exchange is None else f"exchange {self.exchange!r}"
+            text += "" if self.routing_key is None else f" with routing key {self.routing_key!r}"
+        return text if self.broker is None else f"{text} of broker {self.broker!r}"
+
+
+class _Capture:
+    """What one capture has seen, in the order in which it was published."""
+
+    def __init__(self, *, counts_waiting: bool) -> None:
+        # By id, with the object, so that no id is used again. dict operations are atomic.
+        self._seen: dict[int, CapturedMessage | Outgoing] = {}
+        self._waiting = _Waiting() if counts_waiting else None
+        self._final: list[CapturedMessage] | None = None
+
+    def record(self, message: Message, broker: str) -> None:
+        self._released()  # they were published before this one
+        captured = CapturedMessage(message, broker)
+        self._seen[id(captured)] = captured
+
+    def published(self) -> list[CapturedMessage]:
+        if self._final is not None:
+            return self._final
+        released = self._released()
+        return [
+            each if isinstance(each, CapturedMessage) else CapturedMessage(each.message, each.broker)
+            for key, each in tuple(self._seen.items())
+            if isinstance(each, CapturedMessage) or key in released
+        ]
+
+    def clear(self) -> None:
+        if self._final is not None:
+            self._final = []
+        elif self._waiting is not None:
+            self._waiting.forget(self._waiting.look())
+        self._seen.clear()
+
+    def end(self) -> None:
+        self._final = self.published()
+        self._waiting = None
+
+    def listing(self) -> str:
+        """Tell what was published, and what still waits for an atomic block to end."""
+        published = self.published()
+        lines = [f"Published were {len(published)}:" if published else "Nothing was published."]
+        lines += [f"  {number}. {_line(each.message)}" for number, each in enumerate(published, 1)]
+        if held := self._waiting.look(released=False) if self._waiting else []:
+            lines.append(f"{len(held)} more wait for an atomic block that is still open:")
+            lines += [f"  - {_line(each.message)}" for each in held]
+        return "\n".join(lines)
+
+    def _released(self) -> set[int]:
+        released = [] if self._waiting is None else self._waiting.look()
+        for outgoing in released:
+            self._seen.setdefault(id(outgoing), outgoing)
+        return {id(outgoing) for outgoing in released}
+
+
+_captures: list[_Capture] = []
+
+
+@dataclass(slots=True)
+class _Beginning:
+    """The state of a database connection when the capture began."""
+
+    has_transaction: bool = False
+    savepoints: set[str | None] = field(default_factory=set)
+    known: dict[int, Outgoing] = field(default_factory=dict)
+
+
+class _Waiting:
+    """The messages of publish_on_commit() that wait for a commit, here and in the other threads seen.
+
+    Tests run in a transaction that never commits. A message in it counts as published once every block
+    that the code under test opened around it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._beginnings: dict[BaseDatabaseWrapper, _Beginning] = {}
+        for connection in connections.all(initialized_only=True):
+            beginning = _Beginning(connection.in_atomic_block, set(connection.savepoint_ids))
+            self._beginnings[connection] = beginning
+            beginning.known = {id(each): each for _, each in _waiting_on(connection)}
+
+    def look(self, *, released: bool = True) -> list[Outgoing]:
+        """Return the messages that count as published, or those that do not yet."""
+        for connection in connections.all(initialized_only=True):
+            self._beginnings.setdefault(connection, _Beginning())
+        return [
+            outgoing
+            for connection, beginning in tuple(self._beginnings.items())
+            for savepoints, outgoing in _waiting_on(connection)
+            if id(outgoing) not in beginning.known
+            and _is_released(connection, beginning, savepoints) is released
+        ]
+
+    def forget(self, outgoing: list[Outgoing]) -> None:
+        for beginning in self._beginnings.values():
+            beginning.known.update((id(each), each) for each in outgoing)
+
+
+def _waiting_on(connection: BaseDatabaseWrapper) -> Iterator[tuple[set[str | None], Outgoing]]:
+    for savepoints, callback, *_ in tuple(connection.run_on_commit):
+        if isinstance(callback, Pending) and not callback.is_sent:
+            for outgoing in tuple(callback.outgoing):
+                yield savepoints, outgoing
+
+
+def _is_released(
+    connection: BaseDatabaseWrapper, beginning: _Beginning, savepoints: set[str | None]
+) -> bool:
+    """Tell whether no block is open around a message but those of the test itself."""
+    blocks = tuple(connection.atomic_blocks)
+    if blocks and not (beginning.has_transaction or _is_of_testcase(blocks[0])):
+        return False
+    # The innermost block has the last savepoint; the outermost one has none.
+    pairs = zip(reversed(tuple(connection.savepoint_ids)), reversed(blocks), strict=False)
+    opened = {savepoint for savepoint, block in pairs if not _is_of_testcase(block)}
+    return not (savepoints & (opened - beginning.savepoints))
+
+
+def _is_of_testcase(block: object) -> bool:
+    return getattr(block, "_from_testcase", False)
+
+
+class _StandIn:
+    """Stands in for the connection of one alias: confirms at once, or fails as it is told."""
+
+    def __init__(self, settings: BrokerSettings, fail_with: Failure | None) -> None:
+        self.settings = settings
+        self._fail_with = fail_with
+
+    def start(self) -> None:
+        """Do nothing: there is nothing to connect to."""
+
+    def send(self, message: Message, timeout: float | None = None) -> None:  # noqa: ARG002
+        if self._fail_with is not None:
+            raise _failure(self._fail_with, message, self.settings.alias)
+        for capture in tuple(_captures):
+            capture.record(message, self.settings.alias)
+
+    async def asend(self, message: Message, timeout: float | None = None) -> None:
+        self.send(message, timeout)
+
+    def send_many(
+        self,
+        items: Iterable[Item],
+        timeout: float | None = None,  # noqa: ARG002
+        settled: Callable[[Chunk], None] = ignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    settled(bulk.settle(self._settle(chunk)))
+        finally:
+            if chunk := bulk.rest():
+                settled(bulk.settle(self._settle(chunk)))
+        return bulk.result
+
+    async def asend_many(
+        self,
+        items: AsyncIterable[Item],
+        timeout: float | None = None,  # noqa: ARG002
+        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            async for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    await settled(bulk.settle(self._settle(chunk)))
+        finally:
+            if chunk := bulk.rest():
+                await settled(bulk.settle(self._settle(chunk)))
+        return bulk.result
+
+    def _settle(self, chunk: Chunk) -> Chunk:
+        for index, delivery in chunk.deliveries.items():
+            try:
+                self.send(delivery.message)
+            except PublishError as error:
+                chunk.errors[index] = error
+            else:
+                delivery.confirmed = True
+        return chunk
+
+
+def _refuse_in_event_loop() -> None:
+    """Refuse what would miss messages: in async code the transaction is on another thread."""
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+            raise SynchronousOnlyOperation(
+                "capture_messages() in async code would not see the messages of publish_on_commit(): "
+                "write `async with capture_messages() as messages:`."
+            )
+
+
+def _check_failure(fail_with: object) -> None:
+    kind = fail_with if isinstance(fail_with, type) else type(fail_with)
+    if not issubclass(kind, PublishError) or issubclass(kind, BulkPublishError):
+        raise TypeError(
+            f"fail_with is {kind.__name__}; pass what a message fails with, such as BrokerUnavailable "
+            "or ConnectionLost('...') of faststream_django.exceptions."
+        )
+
+
+def _failure(fail_with: Failure, message: Message, broker: str) -> PublishError:
+    """Make an error for one message: each caller gets an object of its own."""
+    if isinstance(fail_with, PublishError):
+        error = copy.copy(fail_with)
+    else:
+        error = fail_with(
+            f"message {message.message_id} was not confirmed: "
+            f"capture_messages(fail_with={fail_with.__name__}) simulates a failure."
+        )
+    error.message_id = error.message_id or message.message_id
+    error.broker = error.broker or broker
+    return error
+
+
+def _as_received(body: Any) -> list[Any]:
+    """Return what a body may look like once it was decoded: as it is, or after the trip."""
+    received = [body]
+    if body is not ANY:
+        with suppress(InvalidMessage):  # it compares by itself, as pytest.approx() does
+            received.append(Message.encode(body, "any").decode())
+    return received
+
+
+def _decoded(message: Message) -> Any:
+    try:
+        return message.decode()
+    except ValueError:  # the content type promises what the body is not
+        return message.body
+
+
+def _has_headers(captured: CapturedMessage, headers: Mapping[str, Any] | None) -> bool:
+    return all(
+        name in captured.headers and captured.headers[name] == value
+        for name, value in (headers or {}).items()
+    )
+
+
+def _line(message: Message) -> str:
+    headers = f" {_shown(dict(message.headers))}" if message.headers else ""
+    return f"{message.destination}: {_shown(_decoded(message))}{headers}"
+
+
+def _shown(value: Any) -> str:
+    return _repr.repr(value)
+
+
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxdict, _repr.maxlist, _repr.maxstring, _repr.maxother = 4, 12, 12, 120, 120
