@@ -52,7 +52,11 @@ LOGGING = {
     "loggers": {
         # DEBUG shows every message that was confirmed.
         "faststream_django": {"level": "INFO"},
-        # Not a line for every second in which the page asks for news.
+        # The drivers report every attempt to reconnect; faststream_django says once what is wrong.
+        "aiormq": {"level": "CRITICAL"},
+        "aio_pika": {"level": "CRITICAL"},
+        # Not a line for every second in which the page asks for news, nor for every wrong form.
+        "django.request": {"level": "ERROR"},
         "django.server": {"handlers": ["console"], "level": "ERROR", "propagate": False},
     },
 }
@@ -78,3 +82,4 @@ TEMPLATES = [
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"

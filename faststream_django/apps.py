@@ -12,7 +12,7 @@ from django.core.checks import register
 
 from faststream_django.brokers import brokers
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf import broker_aliases, broker_settings
+from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
 from faststream_django.exceptions import InvalidBroker
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class FastStreamDjangoConfig(AppConfig):
         """Register the checks; in a server process, begin to connect in the background."""
         register(check_settings, self.label)
         register(check_deployment, self.label, deploy=True)
+        brokers.prepare = _prepare
         if is_server_process():
             _start_brokers()
 
@@ -67,6 +68,14 @@ def _callers() -> Iterator[FrameType]:
 def _serves(argv: list[str]) -> bool:
     # The reloader's parent loads the apps too, but only its child has RUN_MAIN.
     return argv[1:2] == ["runserver"] and ("--noreload" in argv or os.environ.get("RUN_MAIN") == "true")
+
+
+def _prepare(settings: BrokerSettings) -> None:
+    """Let the embedded broker deliver to the subscribers of the installed apps."""
+    if settings.urls[0].startswith("memory:"):
+        from faststream_django.subscribers import consume_in_process
+
+        consume_in_process()
 
 
 def _start_brokers() -> None:

@@ -27,6 +27,8 @@ class Brokers:
         # By the id of their settings: dict operations are atomic, so that no lock can be inherited by a fork.
         self._connections: dict[int, Connection] = {}
         self._stand_ins: list[Callable[[BrokerSettings], Sender]] = []
+        self.prepare: Callable[[BrokerSettings], None] = _nothing
+        """Called on the loop thread before the backend of an alias is made."""
 
     def __getitem__(self, alias: str) -> Sender:
         settings = broker_settings(alias)
@@ -70,7 +72,7 @@ class Brokers:
             self._stand_ins.remove(make)
 
     def _connect(self, settings: BrokerSettings) -> Connection:
-        connection = Connection(settings, partial(_make_backend, settings))
+        connection = Connection(settings, partial(self._make_backend, settings))
         connection = self._connections.setdefault(id(settings), connection)
         for key, other in list(self._connections.items()):
             if other.settings.alias == settings.alias and other is not connection:
@@ -78,15 +80,19 @@ class Brokers:
                 other.stop()
         return connection
 
+    def _make_backend(self, settings: BrokerSettings) -> Backend:
+        self.prepare(settings)
+        backend = import_string(settings.backend)
+        if not (isinstance(backend, type) and issubclass(backend, Backend)):
+            raise InvalidBroker(
+                f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "
+                "faststream_django.backends.base.Backend"
+            )
+        return backend(settings)
 
-def _make_backend(settings: BrokerSettings) -> Backend:
-    backend = import_string(settings.backend)
-    if not (isinstance(backend, type) and issubclass(backend, Backend)):
-        raise InvalidBroker(
-            f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "
-            "faststream_django.backends.base.Backend"
-        )
-    return backend(settings)
+
+def _nothing(settings: BrokerSettings) -> None:
+    """Prepare nothing."""
 
 
 brokers = Brokers()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -28,9 +29,9 @@ from faststream_django.outcomes import (
     conclude,
     late,
     middleware_failed,
-    refused,
     swallowed,
     unanswered,
+    unavailable,
 )
 from faststream_django.supervisor import Supervisor
 from faststream_django.window import Window
@@ -39,6 +40,8 @@ __all__ = ["Connection", "Sender"]
 
 # What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
 GRACE = 0.1
+# The part of SHUTDOWN_TIMEOUT that is kept for the closing handshake.
+CLOSING_TIME = 1.0
 
 
 def ignore(chunk: Chunk) -> None:
@@ -248,9 +251,10 @@ class Connection:
             if tasks:
                 await asyncio.wait(tasks)
             for index, delivery in chunk.unsettled():
-                chunk.errors[index] = refused(delivery, error) or late(
-                    delivery, live.supervisor.outage, timeout
-                )
+                if isinstance(error, BrokerUnavailable) and not delivery.handed_over:
+                    chunk.errors[index] = unavailable(delivery, error)
+                else:
+                    chunk.errors[index] = late(delivery, live.supervisor.outage, timeout)
         finally:
             chunk.all_begun.set()
 
@@ -277,7 +281,10 @@ class Connection:
 
     async def _transmit(self, live: _Live, delivery: Delivery, message: Message) -> None:
         while True:
-            session = await live.supervisor.session()
+            try:
+                session = await live.supervisor.session()
+            except BrokerUnavailable as error:
+                raise unavailable(delivery, error) from None
             try:
                 await session.transmit(message, delivery)
             except NotSent:
@@ -300,12 +307,13 @@ class _Live:
     async def close(self, timeout: float | None = None) -> None:
         """Give what is in flight its time to be confirmed, then close within the rest."""
         limit = self._shutdown_timeout if timeout is None else timeout
-        try:
-            async with asyncio.timeout(limit):
+        closing_time = min(CLOSING_TIME, limit / 2)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit - closing_time):
                 await self.window.emptied()
-                await self.supervisor.close()
-        except TimeoutError:
-            return
+        # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
+        closing = asyncio.get_running_loop().create_task(self.supervisor.close())
+        await asyncio.wait([closing], timeout=closing_time)
 
 
 def _wait(chunk: Chunk, call: ThreadCall[None], limit: float) -> Chunk:

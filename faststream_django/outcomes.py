@@ -25,9 +25,9 @@ __all__ = [
     "late",
     "middleware_failed",
     "not_tried",
-    "refused",
     "swallowed",
     "unanswered",
+    "unavailable",
 ]
 
 MAYBE = (
@@ -62,12 +62,11 @@ def late(delivery: Delivery, outage: str | None, timeout: float) -> PublishError
     )
 
 
-def refused(delivery: Delivery, error: BaseException) -> PublishError | None:
-    """The broker refused the connection before the message was handed over."""
-    if not isinstance(error, BrokerRefused) or delivery.handed_over:
-        return None
+def unavailable(delivery: Delivery, error: BrokerUnavailable) -> BrokerUnavailable:
+    """There is no session, and waiting for one is of no use."""
     name, about = _names(delivery)
-    return BrokerRefused(f"{name} was not sent: {error}. Waiting will not help.", **about)
+    advice = " Waiting will not help." if isinstance(error, BrokerRefused) else ""
+    return type(error)(f"{name} was not sent: {error}.{advice}", **about)
 
 
 def conclude(delivery: Delivery, error: LoopStalled | LoopStopped) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import wraps
+from dataclasses import dataclass, field
+from functools import partial, wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.apps import apps
 from django.db import close_old_connections
 from django.utils.module_loading import module_has_submodule
@@ -24,7 +25,7 @@ from faststream_django.conf import broker_aliases, broker_settings
 from faststream_django.exceptions import BrokerRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from faststream.rabbit import RabbitBroker, RabbitRouter
 
@@ -89,7 +90,8 @@ def build_broker(
         **options,
     )
     # The only place that runs in the thread of a sync handler: a middleware runs on the loop.
-    broker._update_fd_config(FastDependsConfig(call_decorators=(_clean_up,)))  # noqa: SLF001
+    clean_up = partial(_clean_up, ThreadSensitiveContext())
+    broker._update_fd_config(FastDependsConfig(call_decorators=(clean_up,)))  # noqa: SLF001
     return broker
 
 
@@ -110,6 +112,7 @@ class _Consumption:
     loop: asyncio.AbstractEventLoop
     connection: MemoryConnection | None = None
     attaching: asyncio.Task[None] | None = None
+    process: int = field(default_factory=os.getpid)
 
     def serves(self, server: MemoryServer) -> bool:
         if self.server is not server or self.loop is not asyncio.get_running_loop():
@@ -128,8 +131,9 @@ class _Consumption:
         """Take no more messages.
 
         Handlers that run finish on their server; those of a loop that has ended give back theirs.
+        What a forked child inherited is the parent's.
         """
-        if self.connection is None:
+        if self.connection is None or self.process != os.getpid():
             return
         if self.loop is asyncio.get_running_loop():
             self.connection.cancel()
@@ -182,7 +186,7 @@ def _autodiscover_after_setup() -> list[RabbitRouter]:
     return autodiscover()
 
 
-def _clean_up(handler: Callable[..., Any]) -> Callable[..., Any]:
+def _clean_up(orm_thread: ThreadSensitiveContext, handler: Callable[..., Any]) -> Callable[..., Any]:
     """Close Django's stale connections around the handler, in the thread that uses them.
 
     What a request does with its signals. A connection inside an atomic block is left alone.
@@ -190,20 +194,7 @@ def _clean_up(handler: Callable[..., Any]) -> Callable[..., Any]:
     from fast_depends.utils import is_coroutine_callable
 
     if is_coroutine_callable(handler):
-        clean_up = sync_to_async(close_old_connections)
-
-        @wraps(handler)
-        async def run_async(*args: Any, **kwargs: Any) -> Any:
-            await clean_up()
-            try:
-                result = await handler(*args, **kwargs)
-            except Exception:
-                await clean_up()
-                raise
-            await clean_up()  # not after a cancellation: the process may be ending, without threads
-            return result
-
-        return run_async
+        return _clean_up_async(orm_thread, handler)
 
     @wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -212,5 +203,33 @@ def _clean_up(handler: Callable[..., Any]) -> Callable[..., Any]:
             return handler(*args, **kwargs)
         finally:
             close_old_connections()
+
+    return run
+
+
+def _clean_up_async(
+    orm_thread: ThreadSensitiveContext, handler: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    async def clean_up() -> None:
+        # No thread yet: no handler has used the ORM, and a hop to a thread costs more than most messages.
+        if orm_thread in SyncToAsync.context_to_thread_executor:
+            await sync_to_async(close_old_connections)()
+
+    @wraps(handler)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        # The ORM of all async handlers runs in one thread, as asgiref does it, but not in asgiref's
+        # common one: that belongs to the views, and a forked child waits for it for ever.
+        token = SyncToAsync.thread_sensitive_context.set(orm_thread)
+        try:
+            await clean_up()
+            try:
+                result = await handler(*args, **kwargs)
+            except Exception:
+                await clean_up()
+                raise
+            await clean_up()  # not after a cancellation: the process may be ending, without threads
+            return result
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
 
     return run

@@ -39,7 +39,8 @@ class Supervisor:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         # A dict for its order: whoever waited first goes on first.
-        self._waiters: dict[asyncio.Future[Session | BrokerRefused], None] = {}
+        self._waiters: dict[asyncio.Future[Session | BrokerUnavailable], None] = {}
+        self._closed = False
         self._wanted = asyncio.Event()
         self._failure: BrokerUnavailable | None = None
         self._failed_at = 0.0
@@ -66,26 +67,31 @@ class Supervisor:
     async def session(self) -> Session:
         """Return the session, waiting for it as long as the caller likes.
 
-        Raise BrokerRefused as soon as the broker has refused the connection, since waiting will not help.
+        Raise BrokerRefused as soon as the broker has refused the connection, since waiting will not help,
+        and BrokerUnavailable once the supervisor is closed.
         """
         if self._session is not None:
             return self._session
+        if self._closed:
+            raise BrokerUnavailable("the connection was stopped")
         if isinstance(self._failure, BrokerRefused) and self._failure_age() < REFUSED_PATIENCE:
             raise BrokerRefused(str(self._failure))
         self.start()
-        waiter: asyncio.Future[Session | BrokerRefused] = self.loop.create_future()
+        waiter: asyncio.Future[Session | BrokerUnavailable] = self.loop.create_future()
         self._waiters[waiter] = None
         self._wanted.set()
         try:
             outcome = await waiter
         finally:
             self._waiters.pop(waiter, None)
-        if isinstance(outcome, BrokerRefused):
-            raise BrokerRefused(str(outcome))  # an exception object of its own for each caller
+        if isinstance(outcome, BrokerUnavailable):
+            raise type(outcome)(str(outcome))  # an exception object of its own for each caller
         return outcome
 
     async def close(self) -> None:
-        """Stop connecting and close the session cleanly."""
+        """Stop connecting and close the session cleanly. Whoever still waits is told."""
+        self._closed = True
+        self._answer(BrokerUnavailable("the connection was stopped"))
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -152,7 +158,7 @@ class Supervisor:
         if isinstance(error, BrokerRefused):
             self._answer(error)
 
-    def _answer(self, outcome: Session | BrokerRefused) -> None:
+    def _answer(self, outcome: Session | BrokerUnavailable) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(outcome)

@@ -300,7 +300,7 @@ class _Beginning:
     """The state of a database connection when the capture began."""
 
     has_transaction: bool = False
-    savepoints: set[str | None] = field(default_factory=set)
+    savepoints: set[str] = field(default_factory=set)
     known: dict[int, Outgoing] = field(default_factory=dict)
 
 
@@ -335,16 +335,14 @@ class _Waiting:
             beginning.known.update((id(each), each) for each in outgoing)
 
 
-def _waiting_on(connection: BaseDatabaseWrapper) -> Iterator[tuple[set[str | None], Outgoing]]:
+def _waiting_on(connection: BaseDatabaseWrapper) -> Iterator[tuple[set[str], Outgoing]]:
     for savepoints, callback, *_ in tuple(connection.run_on_commit):
         if isinstance(callback, Pending) and not callback.is_sent:
             for outgoing in tuple(callback.outgoing):
                 yield savepoints, outgoing
 
 
-def _is_released(
-    connection: BaseDatabaseWrapper, beginning: _Beginning, savepoints: set[str | None]
-) -> bool:
+def _is_released(connection: BaseDatabaseWrapper, beginning: _Beginning, savepoints: set[str]) -> bool:
     """Tell whether no block is open around a message but those of the test itself."""
     blocks = tuple(connection.atomic_blocks)
     if blocks and not (beginning.has_transaction or _is_of_testcase(blocks[0])):

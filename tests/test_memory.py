@@ -5,6 +5,7 @@ import threading
 import tracemalloc
 import uuid
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from pamqp.commands import Basic
@@ -118,7 +119,13 @@ def test_topic_pattern_of_many_hashes_is_matched_in_no_time():
         ({"x-match": "any-with-x", "x-kind": 1}, {"x-kind": 1}, True),
         ({"a": 1}, {"a": True}, False),
         ({"a": 1}, {"a": "1"}, False),
-        ({"a": 1}, {"a": 1.0}, False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": Decimal(1)}, {"a": 1}, False),
+        ({"a": Decimal("1.0")}, {"a": Decimal(1)}, False),
+        ({"a": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, {"a": 60}, True),
+        ({"a": "x"}, {"a": bytearray(b"x")}, True),
+        ({"a": [1]}, {"a": [1]}, True),
     ],
 )
 def test_header_arguments_match_as_in_rabbitmq(arguments, headers, expected):

@@ -11,6 +11,7 @@ from faststream_django import brokers, publish
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import BrokerRefused, MessageUnroutable
+from faststream_django.loop import loop_thread
 from faststream_django.subscribers import PREFETCH, autodiscover, build_broker, consume_in_process
 
 names = itertools.count()
@@ -334,6 +335,76 @@ def test_subscribers_consume_from_one_server_only(make_app, memory, settings):
         publish({}, "orders", broker="audit")
 
 
+def test_subscribers_go_on_after_the_loop_was_replaced(make_app, memory):
+    """What a handler of the old loop held is handled again."""
+    load = make_app(
+        f"""{ROUTER}
+import asyncio
+
+@router.subscriber("orders")
+async def handle(order: dict):
+    seen.append(order["id"])
+    arrived.release()
+    if len(seen) == 1:
+        await asyncio.Event().wait()
+"""
+    )
+    publish({"id": 1}, "orders")
+    assert load().arrived.acquire(timeout=5)
+    loop_thread.stop()
+
+    publish({"id": 2}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    assert load().arrived.acquire(timeout=5)
+    assert sorted(load().seen) == [1, 1, 2]
+
+
+def test_subscribers_run_in_a_forked_child_too(run_script, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "subscribers.py").write_text(
+        f"""{ROUTER}
+@router.subscriber("orders")
+async def handle(body: str):
+    seen.append(body)
+    arrived.release()
+"""
+    )
+
+    result = run_script(
+        """
+        import os, sys
+        import django
+        from django.conf import settings
+
+        sys.path.insert(0, "")
+        settings.configure(
+            INSTALLED_APPS=["shop"], FASTSTREAM={"default": {"URL": "memory://"}}
+        )
+        django.setup()
+        from faststream_django import publish
+        from faststream_django.subscribers import consume_in_process
+
+        def is_handled(body):
+            publish(body, "orders")
+            from shop.subscribers import arrived, seen
+            return arrived.acquire(timeout=5) and body in seen
+
+        consume_in_process()
+        assert is_handled("parent")
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if is_handled("child") else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert is_handled("parent again")
+        """
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 # Django's connections
 
 
@@ -366,5 +437,5 @@ async def done(body):
 
     assert load().arrived.acquire(timeout=5)
     [thread] = load().seen
-    assert cleaned[:2] == [thread, thread]
+    assert set(cleaned) == {thread}
     assert thread != threading.get_ident()

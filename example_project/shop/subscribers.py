@@ -15,36 +15,38 @@ LOW, FULL = 5, 20
 router = RabbitRouter()
 
 
+# A plain function runs in a thread, where the ORM is at home. A message can come twice: the second
+# one finds no order that is merely placed.
 @router.subscriber("orders.placed")
 def handle_order(event: OrderPlaced, message: RabbitMessage) -> None:
-    """A plain function runs in a thread, where the ORM is at home.
-
-    A message can come twice: the second one finds no order that is merely placed.
-    """
-    Activity.objects.create(**_arrived("orders.placed", message))
     placed = Order.objects.filter(pk=event.order, status=Order.Status.PLACED)
     placed.update(status=Order.Status.HANDLED, handled_at=timezone.now())
+    Activity.objects.create(**arrival("orders.placed", message))
 
 
+# settings.py binds this queue to the topic exchange "events".
 @router.subscriber("stock")
 def restock(event: StockChanged, message: RabbitMessage) -> None:
-    """The queue is bound to the topic exchange in settings.py."""
-    Activity.objects.create(**_arrived("stock", message))
-    if event.stock >= LOW:
-        return
-    with transaction.atomic():
-        product = Product.objects.select_for_update().get(name=event.product)
-        product.stock = FULL
-        product.save(update_fields=["stock"])  # its signal publishes from here, too
+    Activity.objects.create(**arrival("stock", message))
+    if event.stock < LOW:
+        refill(event.product)
 
 
+# A coroutine function runs on the event loop, with Django's asynchronous ORM.
 @router.subscriber("newsletters")
 async def send_newsletter(event: Newsletter, message: RabbitMessage) -> None:
-    """A coroutine function runs on the event loop and uses Django's asynchronous ORM."""
-    await Activity.objects.acreate(**_arrived("newsletters", message))
+    await Activity.objects.acreate(**arrival("newsletters", message))
 
 
-def _arrived(queue, message):
+@transaction.atomic
+def refill(name):
+    product = Product.objects.select_for_update().get(name=name)
+    if product.stock < LOW:  # else an earlier message has seen to it
+        product.stock = FULL
+        product.save(update_fields=["stock"])  # the signal publishes from here, too
+
+
+def arrival(queue, message):
     return {
         "kind": Activity.Kind.ARRIVED,
         "destination": queue,

@@ -50,7 +50,7 @@ def decline_order(request):
         with transaction.atomic():
             order = Order.objects.place(product, 1)
             publish_on_commit(OrderPlaced(order=order.pk), "orders.placed")
-            charge_card(order)
+            charge_card(order)  # raises CardDeclined
     except CardDeclined as error:
         Activity.objects.create(
             kind=Activity.Kind.ROLLED_BACK,
@@ -88,9 +88,11 @@ def live(request):
 
 
 def _page(request, form, status=200):
+    products = list(Product.objects.order_by("pk"))
     context = {
         "form": form,
-        "products": Product.objects.order_by("pk"),
+        "products": products,
+        "chosen": str(form["product"].value() or products[0].pk),
         "news": _news(),
         "broker": _broker(),
     }

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pamqp.header import ContentHeader
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,6 +37,8 @@ class Envelope:
 
     @classmethod
     def seal(cls, exchange: str, routing_key: str, properties: Basic.Properties, body: bytes) -> Envelope:
+        from pamqp.header import ContentHeader
+
         return cls(
             exchange=exchange,
             routing_key=routing_key,
@@ -49,6 +49,8 @@ class Envelope:
 
     def open(self) -> Basic.Properties:
         """Return the properties, a new object each time."""
+        from pamqp.header import ContentHeader
+
         header = ContentHeader()
         header.unmarshal(self.header)
         return header.properties

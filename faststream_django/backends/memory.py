@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from faststream_django.backends.base import Delivery, NotSent, Session
 from faststream_django.backends.memory_driver import MemoryConnection
 from faststream_django.backends.memory_server import MemoryServer
-from faststream_django.backends.rabbit import RabbitBackend, _properties
-from faststream_django.backends.rabbit_errors import publish_error
+from faststream_django.backends.rabbit import RabbitBackend
+from faststream_django.backends.rabbit_errors import explained, publish_error
+from faststream_django.backends.rabbit_properties import amqp_properties
 from faststream_django.backends.rabbit_topology import declare_topology
-from faststream_django.exceptions import MessageUnroutable
 
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
@@ -66,14 +66,12 @@ class MemorySession(Session):
                 message.body,
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                properties=_properties(message),
+                properties=amqp_properties(message),
                 mandatory=message.mandatory,
             )
         except Exception as error:
             verdict = publish_error(error, delivery, message, alone=True)
-            if isinstance(verdict, MessageUnroutable):
-                verdict = self._explain(verdict, message)
-            raise verdict from error
+            raise explained(verdict, message, self._topology_errors) from error
 
     async def _flow_control(self) -> None:
         """Leave the loop to the subscribers, and slow down where they fall far behind.
@@ -93,14 +91,3 @@ class MemorySession(Session):
         await self._connection.close()
         if not self.closed.done():
             self.closed.set_result("closed")
-
-    def _explain(self, error: MessageUnroutable, message: Message) -> MessageUnroutable:
-        name = message.exchange or message.routing_key
-        reason = self._topology_errors.get(name)
-        if reason is None:
-            return error
-        return MessageUnroutable(
-            f"{error} Declaring {name!r} had failed: {reason}",
-            message_id=error.message_id,
-            broker=error.broker,
-        )

@@ -19,15 +19,15 @@ from aiormq.connection import exception_by_code as connection_error
 from faststream.rabbit import RabbitBroker, RabbitExchange
 from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
-from pamqp.commands import Basic
 from pamqp.commands import Connection as ConnectionClass
 from yarl import URL
 
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Transmit
-from faststream_django.backends.rabbit_errors import connect_error, publish_error
+from faststream_django.backends.rabbit_errors import connect_error, explained, publish_error
+from faststream_django.backends.rabbit_properties import amqp_properties
 from faststream_django.backends.rabbit_topology import declare_topology
 from faststream_django.conf import BrokerSettings
-from faststream_django.exceptions import InvalidMessage, MessageUnroutable, PublishError
+from faststream_django.exceptions import InvalidMessage, PublishError
 from faststream_django.messages import Message
 
 __all__ = ["RabbitBackend", "RabbitSession"]
@@ -189,7 +189,7 @@ class RabbitSession(Session):
         *,
         alone: bool,
     ) -> None:
-        properties = _properties(message)
+        properties = amqp_properties(message)
         delivery.handed_over = True
         try:
             await channel.basic_publish(
@@ -206,21 +206,7 @@ class RabbitSession(Session):
             raise publish_error(error, delivery, message, alone=alone) from error
         except Exception as error:
             verdict = publish_error(error, delivery, message, alone=alone)
-            if isinstance(verdict, MessageUnroutable):
-                verdict = self._explain(verdict, message)
-            raise verdict from error
-
-    def _explain(self, error: MessageUnroutable, message: Message) -> MessageUnroutable:
-        """Add why the configured queue or exchange is not there, if its declaration failed."""
-        name = message.exchange or message.routing_key
-        reason = self._topology_errors.get(name)
-        if reason is None:
-            return error
-        return MessageUnroutable(
-            f"{error} Declaring {name!r} had failed: {reason}",
-            message_id=error.message_id,
-            broker=error.broker,
-        )
+            raise explained(verdict, message, self._topology_errors) from error
 
     async def _unblocked(self, delivery: Delivery) -> None:
         if _is_ready(self._connection):
@@ -321,23 +307,6 @@ def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
         broker=delivery.broker,
         max_bytes=2**27,
         **options,
-    )
-
-
-def _properties(message: Message) -> Any:
-    return Basic.Properties(
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        headers=dict(message.headers) or None,
-        delivery_mode=2 if message.persist else 1,
-        priority=message.priority,
-        correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
-        expiration=None if message.expiration is None else str(int(message.expiration * 1000)),
-        message_id=message.message_id,
-        timestamp=message.timestamp,
-        message_type=message.message_type,
-        app_id="faststream_django",
     )
 
 

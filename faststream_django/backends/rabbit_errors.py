@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from aiormq.exceptions import (
@@ -34,7 +35,7 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 
-__all__ = ["connect_error", "publish_error"]
+__all__ = ["connect_error", "explained", "publish_error"]
 
 
 def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a table
@@ -96,6 +97,21 @@ def publish_error(
         f"{name}: the connection broke before the broker confirmed it ({_reason(error)}). The broker may "
         "have it; publish it again with the same message_id only if consumers ignore duplicates.",
         **about,
+    )
+
+
+def explained(
+    verdict: PublishError | NotSent, message: Message, topology_errors: Mapping[str, str]
+) -> PublishError | NotSent:
+    """Add why the configured queue or exchange is not there, if its declaration had failed."""
+    name = message.exchange or message.routing_key
+    reason = topology_errors.get(name)
+    if reason is None or not isinstance(verdict, MessageUnroutable):
+        return verdict
+    return MessageUnroutable(
+        f"{verdict} Declaring {name!r} had failed: {reason}",
+        message_id=verdict.message_id,
+        broker=verdict.broker,
     )
 
 

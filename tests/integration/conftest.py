@@ -1,6 +1,7 @@
 import pytest
 
 from faststream_django.backends.rabbit import RabbitBackend
+from faststream_django.brokers import brokers
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
 from tests.nodes import FaultProxy
@@ -17,6 +18,7 @@ def connect():
         connections.append(connection)
         return connection
 
+    brokers.stop()  # what tests of the verbs left open would be counted
     yield make
     for connection in connections:
         connection.stop()

@@ -1,0 +1,160 @@
+import copy
+import inspect
+import pickle
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from faststream_django import exceptions
+from faststream_django.exceptions import (
+    BrokerBlocked,
+    BrokerDoesNotExist,
+    BrokerRefused,
+    BrokerUnavailable,
+    BulkPublishError,
+    ConnectionLost,
+    InvalidBroker,
+    InvalidMessage,
+    MessageRejected,
+    MessageUnroutable,
+    PublishError,
+    PublishTimeout,
+    TooManyInFlight,
+)
+
+SINGLE = [
+    PublishError,
+    InvalidMessage,
+    BrokerUnavailable,
+    BrokerBlocked,
+    BrokerRefused,
+    TooManyInFlight,
+    MessageUnroutable,
+    MessageRejected,
+    PublishTimeout,
+    ConnectionLost,
+]
+SETTINGS = [InvalidBroker, BrokerDoesNotExist]
+
+
+def bulk_error(*errors):
+    return BulkPublishError("some failed", errors=dict(enumerate(errors)), confirmed=7, broker="default")
+
+
+def through_pickle(error):
+    return pickle.loads(pickle.dumps(error))
+
+
+def test_this_file_knows_every_class():
+    classes = {member for _, member in inspect.getmembers(exceptions, inspect.isclass)}
+
+    assert {cls for cls in classes if cls.__module__ == exceptions.__name__} == {
+        *SINGLE,
+        *SETTINGS,
+        BulkPublishError,
+    }
+    assert set(exceptions.__all__) == {cls.__name__ for cls in (*SINGLE, *SETTINGS, BulkPublishError)}
+
+
+@pytest.mark.parametrize("cls", SINGLE)
+def test_only_a_lost_connection_leaves_the_outcome_unknown_by_itself(cls):
+    assert cls("text").maybe_sent is (cls is ConnectionLost)
+
+
+@pytest.mark.parametrize("cls", SINGLE)
+@pytest.mark.parametrize("maybe_sent", [True, False])
+def test_what_is_known_can_be_told(cls, maybe_sent):
+    assert cls("text", maybe_sent=maybe_sent).maybe_sent is maybe_sent
+
+
+@pytest.mark.parametrize("cls", SINGLE)
+def test_error_names_its_message_and_its_broker(cls):
+    error = cls("text", message_id="m", broker="b")
+
+    assert (str(error), error.message_id, error.broker) == ("text", "m", "b")
+
+
+@pytest.mark.parametrize("cls", SINGLE)
+@pytest.mark.parametrize("through", [through_pickle, copy.copy, copy.deepcopy])
+def test_error_crosses_processes_whole(cls, through):
+    error = cls("text", message_id="m", broker="b", maybe_sent=True)
+
+    arrived = through(error)
+
+    assert type(arrived) is cls
+    assert arrived is not error
+    assert arrived.args == ("text",)
+    assert vars(arrived) == {"message_id": "m", "broker": "b", "maybe_sent": True}
+
+
+@pytest.mark.parametrize("through", [through_pickle, copy.copy, copy.deepcopy])
+def test_error_of_a_bulk_crosses_processes_whole(through):
+    error = bulk_error(MessageUnroutable("lost", message_id="m", broker="b"), ConnectionLost("unknown"))
+
+    arrived = through(through(error))
+
+    assert type(arrived) is BulkPublishError
+    assert str(arrived) == "some failed"
+    assert (arrived.broker, arrived.confirmed, arrived.maybe_sent) == ("default", 7, True)
+    assert {index: (type(each), str(each)) for index, each in arrived.errors.items()} == {
+        0: (MessageUnroutable, "lost"),
+        1: (ConnectionLost, "unknown"),
+    }
+    assert arrived.errors[0].message_id == "m"
+
+
+@pytest.mark.parametrize("cls", SETTINGS)
+def test_error_of_the_settings_crosses_processes_whole(cls):
+    arrived = through_pickle(cls("FASTSTREAM: wrong"))
+
+    assert type(arrived) is cls
+    assert str(arrived) == "FASTSTREAM: wrong"
+
+
+def test_error_keeps_its_notes():
+    error = PublishError("text")
+    error.add_note("seen in a view")
+
+    assert through_pickle(error).__notes__ == ["seen in a view"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "maybe_sent"),
+    [
+        ([MessageUnroutable("x")], False),
+        ([MessageUnroutable("x"), PublishTimeout("x", maybe_sent=True)], True),
+    ],
+)
+def test_outcome_of_a_bulk_is_unknown_if_that_of_one_message_is(errors, maybe_sent):
+    assert bulk_error(*errors).maybe_sent is maybe_sent
+
+
+@pytest.mark.parametrize(
+    "error", [bulk_error(PublishError("x")), through_pickle(bulk_error(PublishError("x")))]
+)
+def test_errors_of_a_bulk_cannot_be_changed(error):
+    with pytest.raises(TypeError):
+        error.errors[1] = PublishError("y")
+
+
+def test_errors_of_a_bulk_are_those_of_its_making():
+    errors = {0: PublishError("x")}
+    error = BulkPublishError("text", errors=errors, confirmed=0)
+
+    errors.clear()
+
+    assert list(error.errors) == [0]
+
+
+def test_families_can_be_caught_together():
+    assert all(issubclass(cls, PublishError) for cls in [*SINGLE, BulkPublishError])
+    assert issubclass(InvalidMessage, ValueError)
+    assert all(issubclass(cls, BrokerUnavailable) for cls in (BrokerBlocked, BrokerRefused, TooManyInFlight))
+    assert not any(issubclass(cls, ImproperlyConfigured) for cls in SINGLE)
+    assert all(issubclass(cls, ImproperlyConfigured) for cls in SETTINGS)
+    assert issubclass(BrokerDoesNotExist, KeyError)
+
+
+def test_unknown_alias_reads_as_text():
+    """KeyError would show the repr of it, with quotes around the sentence."""
+    assert str(BrokerDoesNotExist("FASTSTREAM has no broker 'x'")) == "FASTSTREAM has no broker 'x'"

@@ -1,0 +1,180 @@
+import pytest
+
+from faststream_django import Message
+from faststream_django.backends.base import Delivery
+from faststream_django.bulk import BulkResult
+from faststream_django.exceptions import (
+    BrokerBlocked,
+    BrokerRefused,
+    BrokerUnavailable,
+    BulkPublishError,
+    ConnectionLost,
+    MessageUnroutable,
+    PublishError,
+    PublishTimeout,
+)
+from faststream_django.loop import LoopStalled, LoopStopped
+from faststream_django.outcomes import (
+    bulk_error,
+    conclude,
+    conclude_bulk,
+    late,
+    middleware_failed,
+    not_tried,
+    refused,
+    swallowed,
+    unanswered,
+)
+
+DOWN = "not connected for 3.0 s; last attempt: connection refused"
+
+
+def delivery(**state):
+    return Delivery(Message.encode("secret", "orders", message_id="m"), "default", **state)
+
+
+@pytest.mark.parametrize(
+    ("state", "outage", "kind", "maybe_sent", "text"),
+    [
+        ({"handed_over": True}, None, PublishTimeout, True, "did not confirm it within 2.5 s"),
+        ({"handed_over": True}, DOWN, PublishTimeout, True, "only if consumers ignore duplicates"),
+        ({"handed_over": True, "blocked": True}, None, PublishTimeout, True, "did not confirm"),
+        ({"blocked": True}, None, BrokerBlocked, False, "memory or disk alarm"),
+        ({}, DOWN, BrokerUnavailable, False, DOWN),
+        ({}, DOWN, BrokerUnavailable, False, "safe to publish it again"),
+        ({}, None, PublishTimeout, False, "held it up"),
+    ],
+)
+def test_deadline_tells_how_far_the_message_came(state, outage, kind, maybe_sent, text):
+    error = late(delivery(**state), outage, 2.5)
+
+    assert type(error) is kind
+    assert error.maybe_sent is maybe_sent
+    assert text in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "kind", "maybe_sent"),
+    [
+        (LoopStopped("the loop is stopped"), {}, BrokerUnavailable, False),
+        (LoopStopped("the loop is stopped"), {"handed_over": True}, ConnectionLost, True),
+        # A loop that wakes up may still send it.
+        (LoopStalled(), {}, PublishTimeout, True),
+        (LoopStalled(), {"handed_over": True}, PublishTimeout, True),
+    ],
+)
+def test_loop_that_does_not_answer_tells_what_may_have_happened(error, state, kind, maybe_sent):
+    verdict = unanswered(delivery(**state), error)
+
+    assert type(verdict) is kind
+    assert verdict.maybe_sent is maybe_sent
+
+
+def test_message_that_was_confirmed_is_fine_although_the_loop_does_not_answer():
+    conclude(delivery(handed_over=True, confirmed=True), LoopStalled())
+
+
+def test_message_that_was_not_confirmed_is_an_error_when_the_loop_does_not_answer():
+    with pytest.raises(PublishTimeout):
+        conclude(delivery(handed_over=True), LoopStalled())
+
+
+def test_refused_connection_is_told_to_each_message_that_was_not_handed_over():
+    cause = BrokerRefused("ACCESS_REFUSED")
+
+    error = refused(delivery(), cause)
+
+    assert type(error) is BrokerRefused
+    assert error is not cause
+    assert "ACCESS_REFUSED" in str(error)
+    assert error.maybe_sent is False
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [({"handed_over": True}, BrokerRefused("x")), ({}, TimeoutError()), ({}, LookupError())],
+)
+def test_other_failures_are_not_a_refused_connection(state, cause):
+    assert refused(delivery(**state), cause) is None
+
+
+def test_message_behind_a_failed_one_was_not_sent():
+    cause = PublishTimeout("no answer", maybe_sent=True)
+
+    error = not_tried(delivery().message, "default", cause)
+
+    assert type(error) is BrokerUnavailable
+    assert error.maybe_sent is False
+    assert "no answer" in str(error)
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_over):
+    cause = LookupError("the middleware's own")
+
+    error = middleware_failed(delivery(handed_over=handed_over), cause)
+
+    assert error.__cause__ is cause
+    assert error.maybe_sent is handed_over
+    assert "LookupError: the middleware's own" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        late(delivery(), None, 1),
+        late(delivery(), DOWN, 1),
+        late(delivery(blocked=True), None, 1),
+        late(delivery(handed_over=True), None, 1),
+        unanswered(delivery(), LoopStopped("stopped")),
+        unanswered(delivery(handed_over=True), LoopStopped("stopped")),
+        unanswered(delivery(), LoopStalled()),
+        refused(delivery(), BrokerRefused("x")),
+        swallowed(delivery()),
+        middleware_failed(delivery(), LookupError()),
+        not_tried(delivery().message, "default", PublishError("x")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_each_error_names_the_message_and_the_broker_and_shows_no_payload(error):
+    assert (error.message_id, error.broker) == ("m", "default")
+    assert "message m" in str(error)
+    assert "secret" not in str(error)
+
+
+def test_each_caller_gets_an_error_of_its_own():
+    one, two = late(delivery(), DOWN, 1), late(delivery(), DOWN, 1)
+
+    assert one is not two
+
+
+def test_bulk_without_errors_is_a_number():
+    assert conclude_bulk(BulkResult(confirmed=3), "default") == 3
+
+
+def test_bulk_with_errors_is_an_error():
+    errors = {4: PublishError("later"), 1: MessageUnroutable("first")}
+
+    with pytest.raises(BulkPublishError) as raised:
+        conclude_bulk(BulkResult(confirmed=3, errors=errors), "default")
+
+    assert raised.value.errors == errors
+    assert raised.value.confirmed == 3
+    assert raised.value.broker == "default"
+
+
+def test_error_of_a_bulk_counts_and_shows_the_first():
+    errors = {4: PublishError("later"), 1: MessageUnroutable("nobody takes it")}
+
+    text = str(bulk_error(BulkResult(confirmed=3, errors=errors), "default"))
+
+    assert "2 messages" in text
+    assert "3 were" in text
+    assert "at index 1: nobody takes it" in text
+    assert "stopped" not in text
+
+
+def test_error_of_a_bulk_that_stopped_says_where():
+    result = BulkResult(confirmed=3, errors={1: PublishError("x")}, stopped_at=512)
+
+    assert "nothing from index 512 on was sent" in str(bulk_error(result, "default"))

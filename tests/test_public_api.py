@@ -1,0 +1,175 @@
+"""What users may rely on: the names, their docstrings, and a cheap import."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import faststream_django
+from faststream_django import exceptions, publishing, signals, sync
+
+NAMES = {
+    "Message",
+    "apublish",
+    "apublish_many",
+    "apublish_on_commit",
+    "brokers",
+    "publish",
+    "publish_many",
+    "publish_on_commit",
+}
+ERRORS = {
+    "BrokerBlocked",
+    "BrokerDoesNotExist",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "BulkPublishError",
+    "ConnectionLost",
+    "InvalidBroker",
+    "InvalidMessage",
+    "MessageRejected",
+    "MessageUnroutable",
+    "PublishError",
+    "PublishTimeout",
+    "TooManyInFlight",
+}
+OPTIONS = [
+    "routing_key",
+    "broker",
+    "headers",
+    "correlation_id",
+    "message_id",
+    "reply_to",
+    "content_type",
+    "content_encoding",
+    "expiration",
+    "priority",
+    "timestamp",
+    "message_type",
+    "persist",
+    "mandatory",
+    "timeout",
+]
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(faststream_django.__path__, "faststream_django.")
+    if ".migrations." not in module.name
+)
+
+
+PUBLIC = (faststream_django, exceptions, signals, sync)
+
+
+def public_members():
+    for module in PUBLIC:
+        for name in module.__all__:
+            member = getattr(module, name)
+            if inspect.isclass(member) or inspect.isroutine(member):
+                yield pytest.param(member, id=name)
+
+
+def public_methods():
+    for module in PUBLIC:
+        for name in module.__all__:
+            member = getattr(module, name)
+            cls = member if inspect.isclass(member) else type(member)
+            if cls.__module__.startswith("faststream_django"):
+                for method, function in inspect.getmembers(cls, inspect.isroutine):
+                    if not method.startswith("_") and method in vars(cls):
+                        yield pytest.param(function, id=f"{name}.{method}")
+
+
+def test_package_has_the_documented_names():
+    assert set(faststream_django.__all__) == NAMES
+    assert set(exceptions.__all__) == ERRORS
+    assert set(signals.__all__) == {"message_published", "message_failed"}
+    assert set(sync.__all__) == {"SyncBroker"}
+
+
+def test_package_has_a_version():
+    assert faststream_django.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_names_of_a_module_exist(name):
+    module = importlib.import_module(name)
+    names = list(getattr(module, "__all__", ()))
+
+    assert len(names) == len(set(names))
+    assert all(hasattr(module, each) for each in names)
+
+
+@pytest.mark.parametrize("name", [*MODULES, "faststream_django"])
+def test_module_has_a_docstring(name):
+    module = importlib.import_module(name)
+
+    assert module.__doc__ or not getattr(module, "__all__", ())
+
+
+@pytest.mark.parametrize("member", list(public_members()))
+def test_public_member_has_a_docstring(member):
+    assert member.__doc__
+    assert not member.__doc__.startswith(f"{member.__name__}("), "a dataclass wrote it"
+
+
+@pytest.mark.parametrize("method", list(public_methods()))
+def test_public_method_has_a_docstring(method):
+    assert method.__doc__
+
+
+@pytest.mark.parametrize("verb", ["publish", "publish_many", "publish_on_commit"])
+def test_async_twin_takes_the_same_arguments(verb):
+    function, twin = getattr(faststream_django, verb), getattr(faststream_django, f"a{verb}")
+
+    assert list(inspect.signature(function).parameters) == list(inspect.signature(twin).parameters)
+    assert inspect.iscoroutinefunction(twin)
+    assert twin.__doc__.startswith(f"See {verb}()")
+
+
+def test_options_are_those_of_the_reference():
+    assert list(publishing.PublishOptions.__annotations__) == OPTIONS
+
+
+def test_message_takes_the_options_of_the_verbs():
+    """broker and timeout are about the sending; the rest is about the message."""
+    taken = inspect.signature(faststream_django.Message.encode).parameters
+
+    assert set(OPTIONS) - {"timeout"} <= taken.keys()
+
+
+def test_import_is_cheap(run_script):
+    done = run_script("""
+        import sys, threading
+        import faststream_django
+        from faststream_django import exceptions, signals, sync
+        heavy = {"faststream", "aio_pika", "aiormq", "pamqp", "pydantic", "pydantic_core", "fast_depends"}
+        print(sorted(heavy & sys.modules.keys()), threading.active_count())
+        from django.conf import settings
+        print(settings.configured)
+    """)
+
+    assert done.stdout.splitlines() == ["[] 1", "False"], done.stderr
+
+
+def test_setup_of_django_imports_no_driver(run_script):
+    done = run_script("""
+        import sys, threading, django
+        django.setup()
+        heavy = {"faststream", "aio_pika", "aiormq", "pamqp", "pydantic", "pydantic_core", "fast_depends"}
+        print(sorted(heavy & sys.modules.keys()), threading.active_count())
+    """)
+
+    assert done.stdout.splitlines() == ["[] 1"], done.stderr
+
+
+def test_encoding_text_and_bytes_imports_no_driver(run_script):
+    """What a web process does before its first publish stays cheap too."""
+    done = run_script("""
+        import sys
+        from faststream_django import Message
+        Message.encode("text", "orders")
+        print(sorted({"faststream", "aio_pika", "aiormq"} & sys.modules.keys()))
+    """)
+
+    assert done.stdout.splitlines() == ["[]"], done.stderr
