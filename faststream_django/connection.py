@@ -216,10 +216,12 @@ class Connection:
         return live
 
     async def _deliver(self, delivery: Delivery, timeout: float) -> None:
+        # Counted from here: the first call in a process makes the backend, which imports the driver.
+        end = asyncio.get_running_loop().time() + timeout
         live = self._here()
         live.window.admit(delivery)
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout_at(end) as deadline:
                 await self._pass_on(live, delivery)
         except TimeoutError:
             if not deadline.expired():  # a middleware's own
@@ -230,10 +232,11 @@ class Connection:
             live.window.release(delivery)
 
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
+        end = asyncio.get_running_loop().time() + timeout
         live = self._here()
         tasks: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout_at(end) as deadline:
                 await chunk.in_turn()
                 for index, delivery in chunk.deliveries.items():
                     session = await live.supervisor.session()

@@ -30,6 +30,7 @@ class Recorder:
         self.sends = []
         self.errors = {}
         self.stop_at = None
+        self.raises = False  # what send_many() never does
 
     def fail(self, body, error):
         """Have the messages with this body fail."""
@@ -76,6 +77,8 @@ class RecordingSender:
             delivery = Delivery(message, self.settings.alias)
             chunk.add(index, delivery)
             if error := self._error(message):
+                if self.recorder.raises:
+                    raise error
                 chunk.errors[index] = error
             else:
                 delivery.confirmed = True

@@ -32,6 +32,7 @@ class Demo:
     """demo.py in a session of its own, and a browser without JavaScript."""
 
     def __init__(self, *arguments, directory):
+        self._left_behind = []
         self._log = directory / "output"
         with self._log.open("w") as output:
             self.process = subprocess.Popen(
@@ -109,12 +110,13 @@ class Demo:
         return news
 
     def stop(self, signal_number=signal.SIGINT, timeout=20):
+        self._left_behind = self.children
         self.process.send_signal(signal_number)
         self.process.wait(timeout)
 
     def kill(self):
         """End what a failed test left behind."""
-        running = [*self.children, self.process.pid] if self.process.poll() is None else []
+        running = [*self.children, self.process.pid] if self.process.poll() is None else self._left_behind
         for pid in running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -382,12 +384,12 @@ def test_every_button_shows_its_code():
     assert all("<button" in card and "<pre" in card for card in cards)
 
 
-def test_the_migrations_are_complete(run_script):
+def test_the_migrations_are_complete(run_script, tmp_path):
     done = run_script(
         EXAMPLE / "manage.py",
         "makemigrations",
         "--check",
-        env={"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": f"{ROOT}:{EXAMPLE}"},
+        env={"DJANGO_SETTINGS_MODULE": "settings", "SHOP_DATABASE": str(tmp_path / "shop.sqlite3")},
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -193,6 +193,16 @@ def test_the_coroutine_sees_the_contextvars_of_the_caller(thread):
     assert caller.get() == "this test"
 
 
+def test_callers_that_share_a_wake_keep_their_own_contextvars(thread, blocked):
+    async def read():
+        return caller.get()
+
+    calls = [contextvars.Context().run(lambda n=n: (caller.set(n), thread.submit(read))[1]) for n in range(3)]
+    blocked.set()
+
+    assert [call.wait(SOON) for call in calls] == [0, 1, 2]
+
+
 def test_arun_from_another_loop(thread):
     async def main():
         caller.set("another loop")
@@ -646,7 +656,7 @@ def test_a_call_that_never_began_is_told_that_the_loop_stopped(thread, blocked):
         call.wait(SOON)
 
 
-@pytest.mark.parametrize("moment", ["shut_down", "end"])
+@pytest.mark.parametrize("moment", ["shut_down", "end", "afterwards"])
 def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, moment):
     """Its thread took hold of the loop before stop() did and hands over after the rest was cancelled."""
     thread.start()
@@ -665,10 +675,12 @@ def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, mome
 
     if moment == "shut_down":
         monkeypatch.setattr(running, "shut_down", shut_down_and_meet)
-    else:
+    elif moment == "end":
         monkeypatch.setattr(running, "end", meet_and_end)
 
     thread.stop()
+    if moment == "afterwards":
+        running.submit(call)
 
     with pytest.raises(LoopStopped):
         call.wait(SOON)
@@ -721,6 +733,7 @@ def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_scr
         import asyncio, os, signal, threading, time
         from faststream_django.loop import loop_thread
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         cancelled = threading.Event()
 
         async def work():

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
+import faststream_django.backends.rabbit  # noqa: F401 - takes longer than the timeouts below
 from faststream_django import apublish_on_commit, brokers, publish_on_commit
 from faststream_django.exceptions import (
     BrokerUnavailable,
@@ -474,6 +475,19 @@ def test_failed_delivery_leaves_the_data_and_the_other_messages_and_callbacks_al
     assert Order.objects.count() == 1
     assert recorder.bodies == ["first", "lost", "last"]
     assert called == ["later"]
+
+
+def test_unexpected_error_in_a_robust_delivery_stops_no_other_callback(recorder, caplog):
+    recorder.fail("broken", RuntimeError("nobody thought of it"))
+    recorder.raises = True
+    called = []
+
+    with transaction.atomic():
+        say("broken")
+        transaction.on_commit(lambda: called.append("later"))
+
+    assert called == ["later"]
+    assert "nobody thought of it" in caplog.text
 
 
 def test_failed_delivery_is_logged_once_without_the_payload(recorder, caplog):

@@ -21,9 +21,9 @@ from faststream_django.outcomes import (
     late,
     middleware_failed,
     not_tried,
-    refused,
     swallowed,
     unanswered,
+    unavailable,
 )
 
 DOWN = "not connected for 3.0 s; last attempt: connection refused"
@@ -79,23 +79,16 @@ def test_message_that_was_not_confirmed_is_an_error_when_the_loop_does_not_answe
         conclude(delivery(handed_over=True), LoopStalled())
 
 
-def test_refused_connection_is_told_to_each_message_that_was_not_handed_over():
-    cause = BrokerRefused("ACCESS_REFUSED")
+@pytest.mark.parametrize("kind", [BrokerRefused, BrokerUnavailable])
+def test_missing_connection_is_told_to_each_message_with_an_error_of_its_own(kind):
+    cause = kind("ACCESS_REFUSED")
 
-    error = refused(delivery(), cause)
+    error = unavailable(delivery(), cause)
 
-    assert type(error) is BrokerRefused
+    assert type(error) is kind
     assert error is not cause
     assert "ACCESS_REFUSED" in str(error)
     assert error.maybe_sent is False
-
-
-@pytest.mark.parametrize(
-    ("state", "cause"),
-    [({"handed_over": True}, BrokerRefused("x")), ({}, TimeoutError()), ({}, LookupError())],
-)
-def test_other_failures_are_not_a_refused_connection(state, cause):
-    assert refused(delivery(**state), cause) is None
 
 
 def test_message_behind_a_failed_one_was_not_sent():
@@ -129,7 +122,7 @@ def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_o
         unanswered(delivery(), LoopStopped("stopped")),
         unanswered(delivery(handed_over=True), LoopStopped("stopped")),
         unanswered(delivery(), LoopStalled()),
-        refused(delivery(), BrokerRefused("x")),
+        unavailable(delivery(), BrokerRefused("x")),
         swallowed(delivery()),
         middleware_failed(delivery(), LookupError()),
         not_tried(delivery().message, "default", PublishError("x")),

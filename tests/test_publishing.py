@@ -755,6 +755,26 @@ def test_publish_many_is_told_that_the_process_is_ending(run_script):
     ], done.stderr
 
 
+def test_first_publish_of_a_process_knows_that_nothing_was_sent(run_script, unreachable_port):
+    """FastStream is imported meanwhile, which takes longer than this timeout."""
+    done = run_script(
+        """
+        import django
+        django.setup()
+        from faststream_django import publish
+        from faststream_django.exceptions import BrokerUnavailable
+
+        try:
+            publish("x", "orders", timeout=0.05)
+        except BrokerUnavailable as error:
+            print(error.maybe_sent)
+        """,
+        env={"TEST_FASTSTREAM_URL": f"amqp://guest:guest@127.0.0.1:{unreachable_port}/"},
+    )
+
+    assert done.stdout == "False\n", done.stderr
+
+
 # What is in flight
 
 

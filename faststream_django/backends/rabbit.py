@@ -13,24 +13,20 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.connection import Connection
-from aiormq.connection import exception_by_code as connection_error
 from faststream.rabbit import RabbitBroker, RabbitExchange
 from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
-from pamqp.commands import Connection as ConnectionClass
 from yarl import URL
 
-from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Transmit
-from faststream_django.backends.rabbit_errors import connect_error, explained, publish_error
-from faststream_django.backends.rabbit_properties import amqp_properties
-from faststream_django.backends.rabbit_topology import declare_topology
+from faststream_django.backends.base import Backend, Delivery, Session, Transmit
+from faststream_django.backends.rabbit_driver import RabbitConnection
+from faststream_django.backends.rabbit_errors import connect_error
+from faststream_django.backends.rabbit_session import RabbitSession
 from faststream_django.conf import BrokerSettings
-from faststream_django.exceptions import InvalidMessage, PublishError
+from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages import Message
 
-__all__ = ["RabbitBackend", "RabbitSession"]
+__all__ = ["RabbitBackend"]
 
 
 class RabbitBackend(Backend):
@@ -72,7 +68,7 @@ class RabbitBackend(Backend):
         target = URL(options["url"]).update_query(
             heartbeat=str(self.settings.heartbeat), name=_connection_name(self.settings.alias)
         )
-        connection = _Connection(target, context=options["ssl_context"])
+        connection = RabbitConnection(target, context=options["ssl_context"])
         try:
             await connection.connect()
             session = RabbitSession(connection, self.settings)
@@ -84,173 +80,6 @@ class RabbitBackend(Backend):
             await _close_quietly(connection)
             raise
         return session
-
-
-class _Connection(Connection):
-    """aiormq's connection, with the broker's own words when it refuses to open one."""
-
-    @staticmethod
-    async def _rpc(request: Any, *args: Any, **kwargs: Any) -> Any:
-        # aiormq answers a connection.close (unknown vhost, connection limit) with an InvalidFrameError
-        # that does not hold the reply text.
-        receiver = kwargs["frame_receiver"]
-        kwargs["frame_receiver"] = _Watched(receiver)
-        return await Connection._rpc(request, *args, **kwargs)  # noqa: SLF001
-
-
-class _Watched:
-    """Raises what a connection.close says, where aiormq expects the answer to a handshake method."""
-
-    def __init__(self, receiver: Any) -> None:
-        self._receiver = receiver
-
-    async def get_frame(self) -> Any:
-        received = await self._receiver.get_frame()
-        frame = received[2]
-        if isinstance(frame, ConnectionClass.Close) and frame.reply_code != 403:
-            raise connection_error(frame)
-        return received
-
-
-class RabbitSession(Session):
-    """One AMQP connection with one channel for everybody and one for what has yet to prove itself."""
-
-    def __init__(self, connection: AbstractConnection, settings: BrokerSettings) -> None:
-        self._connection = connection
-        self._settings = settings
-        self.closed = asyncio.get_running_loop().create_future()
-        connection.closing.add_done_callback(self._on_close)
-        self._channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
-        # The first message for an exchange travels on a channel of its own, alone: a missing exchange or a
-        # missing permission closes that channel and nobody else's.
-        self._trusted: set[str] = set()
-        self._proving = asyncio.Lock()
-        self._proving_channel: AbstractChannel | None = None
-        self._in_flight: dict[str, asyncio.Event] = {}
-        self._exchanges_in_flight: dict[str, int] = {}
-        self._topology_errors: dict[str, str] = {}
-
-    async def open(self) -> None:
-        self._topology_errors = await declare_topology(self._connection, self._settings)
-        await self._shared_channel()
-
-    def trusts(self, message: Message) -> bool:
-        return message.exchange in self._trusted
-
-    async def transmit(self, message: Message, delivery: Delivery) -> None:
-        await self._unblocked(delivery)
-        if self.trusts(message):
-            await self._transmit_shared(message, delivery)
-            return
-        async with self._proving:
-            if not self.trusts(message):
-                await self._prove(message, delivery)
-                return
-        await self._transmit_shared(message, delivery)
-
-    async def close(self) -> None:
-        await self._connection.close()
-
-    async def _prove(self, message: Message, delivery: Delivery) -> None:
-        channel = self._proving_channel
-        if channel is None or channel.is_closed:
-            channel = self._proving_channel = await self._open_channel()
-        await self._publish(channel, message, delivery, alone=True)
-        self._trusted.add(message.exchange)
-
-    async def _transmit_shared(self, message: Message, delivery: Delivery) -> None:
-        # aiormq finds the message of a basic.return by its id: two with one id would swap their verdicts.
-        while (earlier := self._in_flight.get(message.message_id)) is not None:
-            await earlier.wait()
-        done = self._in_flight[message.message_id] = asyncio.Event()
-        exchange = message.exchange
-        self._exchanges_in_flight[exchange] = self._exchanges_in_flight.get(exchange, 0) + 1
-        try:
-            channel = await self._shared_channel()
-            alone = self._exchanges_in_flight[exchange] == 1
-            await self._publish(channel, message, delivery, alone=alone)
-        except PublishError:
-            if self._channel is not None and self._channel.is_closed:
-                self._trusted.discard(exchange)
-            raise
-        finally:
-            del self._in_flight[message.message_id]
-            done.set()
-            self._exchanges_in_flight[exchange] -= 1
-            if not self._exchanges_in_flight[exchange]:
-                del self._exchanges_in_flight[exchange]
-
-    async def _publish(
-        self,
-        channel: AbstractChannel,
-        message: Message,
-        delivery: Delivery,
-        *,
-        alone: bool,
-    ) -> None:
-        properties = amqp_properties(message)
-        delivery.handed_over = True
-        try:
-            await channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=properties,
-                mandatory=message.mandatory,
-            )
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise publish_error(error, delivery, message, alone=alone) from error
-        except Exception as error:
-            verdict = publish_error(error, delivery, message, alone=alone)
-            raise explained(verdict, message, self._topology_errors) from error
-
-    async def _unblocked(self, delivery: Delivery) -> None:
-        if _is_ready(self._connection):
-            return
-        delivery.blocked = True
-        ready = asyncio.ensure_future(self._connection.ready())
-        waiting: set[asyncio.Future[Any]] = {ready, self.closed}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-        delivery.blocked = False
-        if self.closed.done():
-            raise NotSent(self.closed.result())
-
-    async def _shared_channel(self) -> AbstractChannel:
-        if self._channel is None or self._channel.is_closed:
-            async with self._opening:
-                if self._channel is None or self._channel.is_closed:
-                    self._channel = await self._open_channel()
-        return self._channel
-
-    async def _open_channel(self) -> AbstractChannel:
-        if self.closed.done() or self._connection.is_closed:
-            raise NotSent("the connection is closed")
-        try:
-            return await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise NotSent("the connection was lost while a channel was opened") from error
-        except Exception as error:
-            raise NotSent(f"no channel: {type(error).__name__}") from error
-
-    def _on_close(self, closing: asyncio.Future[Any]) -> None:
-        if self.closed.done():
-            return
-        if closing.cancelled():
-            reason = "no frame from the broker for too long (heartbeat)"
-        else:
-            error = closing.exception()
-            reason = f"{type(error).__name__}: {error}" if error else "closed"
-        self.closed.set_result(reason)
 
 
 class _Producer:
@@ -313,17 +142,6 @@ def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
 def _connection_name(alias: str) -> str:
     """What `rabbitmqctl list_connections` and the management page show."""
     return f"faststream_django {alias} pid={os.getpid()} host={socket.gethostname()}"
-
-
-def _is_ready(connection: AbstractConnection) -> bool:
-    """Tell whether ready() would return at once; aiormq has no attribute for `connection.blocked`."""
-    ready = connection.ready()
-    try:
-        ready.send(None)
-    except StopIteration:
-        return True
-    ready.close()
-    return False
 
 
 async def _close_quietly(connection: Any) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from faststream_django.conf import Binding, ExchangeSettings, QueueSettings
-from faststream_django.exceptions import MessageRejected, MessageUnroutable
+from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 
 
@@ -307,3 +307,65 @@ def test_stop_closes_the_connection_cleanly(connect, rabbitmq, queue):
     assert rabbitmq.connections() == []
     connection.send(Message.encode(b"y", queue))
     assert len(rabbitmq.drain(queue)) == 2
+
+
+def test_exchange_deleted_under_load_hurts_no_message_for_another_exchange(connect, rabbitmq, queue):
+    """aiormq's own channel goes on writing after channel.close-ok, for which the broker ends the connection."""
+    connection = connect(rabbitmq.url())
+    rabbitmq.declare_exchange("doomed", "fanout")
+    rabbitmq.bind(queue, "doomed")
+    doomed, good = Message.encode(b"doomed", exchange="doomed"), Message.encode(b"good", queue)
+    deleted, failures, published = threading.Event(), [], []
+
+    def publish_doomed():
+        while not deleted.is_set() or not failures:
+            try:
+                connection.send(doomed)
+            except (MessageUnroutable, ConnectionLost) as error:
+                failures.append(error)
+
+    def publish_good():
+        while not failures or len(published) < 500:
+            connection.send(good)
+            published.append(good)
+
+    with ThreadPoolExecutor(32) as pool:
+        futures = [pool.submit(publish) for publish in [publish_doomed, publish_good] * 16]
+        wait_until(lambda: len(published) > 50)
+        before = {client.peer_port for client in rabbitmq.connections()}
+        rabbitmq.delete_exchange("doomed")
+        deleted.set()
+        for future in futures:
+            future.result()
+    after = {client.peer_port for client in rabbitmq.connections()}
+
+    assert before == after
+    stored = [one.body for one in rabbitmq.drain(queue)]
+    assert stored.count(b"good") == len(published)
+    assert any(isinstance(error, MessageUnroutable) for error in failures)
+
+
+def test_many_exchanges_share_a_limited_number_of_channels(connect, rabbitmq, queue, monkeypatch):
+    monkeypatch.setattr("faststream_django.backends.rabbit_session.MOST_CHANNELS", 4)
+    names = [f"limited-{number}" for number in range(10)]
+    for name in names:
+        rabbitmq.declare_exchange(name, "fanout")
+        rabbitmq.bind(queue, name)
+    connection = connect(rabbitmq.url())
+
+    for name in names * 2:
+        connection.send(Message.encode(name, exchange=name))
+
+    wait_until(lambda: rabbitmq.ctl("-q", "list_channels", "pid").count("<") <= 4)
+    assert [stored.body.decode() for stored in rabbitmq.drain(queue)] == names * 2
+    rabbitmq.delete_exchange(*names)
+
+
+def test_unroutable_message_first_leaves_one_channel(connect, rabbitmq, queue):
+    connection = connect(rabbitmq.url())
+
+    for _ in range(5):
+        with pytest.raises(MessageUnroutable):
+            connection.send(Message.encode(b"x", "no-such-queue"))
+
+    assert rabbitmq.ctl("-q", "list_channels", "pid").count("<") == 1

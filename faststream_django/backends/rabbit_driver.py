@@ -1,0 +1,82 @@
+"""aiormq's connection and channel, without two of their defects (seen in aiormq 7.2.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiormq.channel import Channel
+from aiormq.connection import Connection
+from aiormq.connection import exception_by_code as connection_error
+from aiormq.exceptions import ChannelInvalidStateError
+from pamqp import commands
+
+__all__ = ["RabbitConnection"]
+
+
+class RabbitConnection(Connection):
+    """A connection that tells the broker's own words when it is refused, and opens careful channels."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._numbers = itertools.count(1)
+
+    @staticmethod
+    async def _rpc(request: Any, *args: Any, **kwargs: Any) -> Any:
+        # aiormq answers a connection.close (unknown vhost, connection limit) with an InvalidFrameError
+        # that does not hold the reply text.
+        kwargs["frame_receiver"] = _Receiver(kwargs["frame_receiver"])
+        return await Connection._rpc(request, *args, **kwargs)  # noqa: SLF001
+
+    async def open_channel(self) -> Channel:
+        """Open a channel with publisher confirms, on which a returned message is an error."""
+        await self.connected.wait()
+        if self.is_closed:
+            raise ChannelInvalidStateError("the connection is closed")
+        highest = self.connection_tune.channel_max or 65535
+        number = next(n for each in self._numbers if (n := each % highest + 1) not in self.channels)
+        channel = self.channels[number] = _Channel(self, number, frame_buffer=self.FRAME_BUFFER_SIZE)
+        await channel.open()
+        return channel
+
+
+class _Receiver:
+    """Raises what a connection.close says, where aiormq expects the answer to a handshake method."""
+
+    def __init__(self, receiver: Any) -> None:
+        self._receiver = receiver
+
+    async def get_frame(self) -> Any:
+        received = await self._receiver.get_frame()
+        frame = received[2]
+        if isinstance(frame, commands.Connection.Close) and frame.reply_code != 403:
+            raise connection_error(frame)
+        return received
+
+
+class _Channel(Channel):
+    """A channel that writes nothing after it has agreed to its end.
+
+    aiormq goes on for a few rounds of the loop; the broker takes a basic.publish after channel.close-ok
+    for one on a channel that was never opened, and closes the whole connection (504).
+    """
+
+    _ending = False
+
+    @property
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        async with super().lock:
+            if self._ending:
+                raise ChannelInvalidStateError("the broker has closed the channel")
+            yield
+
+    async def _on_close_frame(self, frame: commands.Channel.Close) -> None:
+        self._ending = True
+        # aiormq drops its channel.close-ok when the queue is full, and the number could not be used again.
+        while self.write_queue.full():  # noqa: ASYNC110 - a queue has no event for it
+            await asyncio.sleep(0.001)
+        await super()._on_close_frame(frame)

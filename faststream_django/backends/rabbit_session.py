@@ -1,0 +1,213 @@
+"""One AMQP connection that publishes, with a channel for each exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from aiormq.abc import AbstractChannel
+
+from faststream_django.backends.base import Delivery, NotSent, Session
+from faststream_django.backends.rabbit_driver import RabbitConnection
+from faststream_django.backends.rabbit_errors import explained, publish_error
+from faststream_django.backends.rabbit_properties import amqp_properties
+from faststream_django.backends.rabbit_topology import declare_topology
+from faststream_django.conf import BrokerSettings
+from faststream_django.exceptions import MessageRejected, MessageUnroutable
+from faststream_django.messages import Message
+
+__all__ = ["RabbitSession"]
+
+# Exchanges with an open channel; the one that was not used for longest gives its own up.
+MOST_CHANNELS = 64
+
+
+class RabbitSession(Session):
+    """One AMQP connection with a channel for each exchange that is published to.
+
+    RabbitMQ answers a publish to a missing exchange, or without permission, by closing the channel: the
+    messages for one exchange cannot hurt those for another. The order of messages is kept for each
+    exchange, which is what AMQP 0-9-1 promises.
+    """
+
+    def __init__(self, connection: RabbitConnection, settings: BrokerSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self.closed = asyncio.get_running_loop().create_future()
+        connection.closing.add_done_callback(self._on_close)
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._topology_errors: dict[str, str] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+
+    async def open(self) -> None:
+        self._topology_errors = await declare_topology(self._connection, self._settings)
+
+    def trusts(self, message: Message) -> bool:
+        line = self._lines.get(message.exchange)
+        return line is not None and line.is_proven
+
+    async def transmit(self, message: Message, delivery: Delivery) -> None:
+        await self._unblocked(delivery)
+        line = self._line(message.exchange)
+        with line.occupied():
+            if not line.is_proven:
+                # The first message travels alone, so that an error of the channel is certainly about it.
+                async with line.proving:
+                    if not line.is_proven:
+                        await self._prove(line, message, delivery)
+                        return
+            await self._transmit_on(line, message, delivery)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _prove(self, line: _Line, message: Message, delivery: Delivery) -> None:
+        channel = line.channel
+        if channel is None or channel.is_closed:
+            channel = line.channel = await self._open_channel()
+        try:
+            await self._publish(channel, message, delivery, alone=True)
+        except (MessageUnroutable, MessageRejected):
+            line.is_proven = not channel.is_closed
+            raise
+        line.is_proven = True
+
+    async def _transmit_on(self, line: _Line, message: Message, delivery: Delivery) -> None:
+        channel = line.channel
+        if channel is None or not line.is_proven:
+            raise NotSent("the channel of the exchange was closed")
+        async with line.only_one_with(message.message_id):
+            await self._publish(channel, message, delivery, alone=line.occupants == 1)
+
+    def _line(self, exchange: str) -> _Line:
+        line = self._lines.get(exchange)
+        if line is None:
+            line = self._lines[exchange] = _Line()
+            self._retire_lines()
+        elif line.channel is not None and line.channel.is_closed:
+            line.is_proven = False
+        self._lines.move_to_end(exchange)
+        return line
+
+    def _retire_lines(self) -> None:
+        """Close the channels of the exchanges that were not used for longest."""
+        idle = [name for name, line in self._lines.items() if not line.occupants]
+        for name in idle[: max(0, len(self._lines) - MOST_CHANNELS)]:
+            channel = self._lines.pop(name).channel
+            if channel is not None:
+                closing = asyncio.ensure_future(channel.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+    async def _publish(
+        self,
+        channel: AbstractChannel,
+        message: Message,
+        delivery: Delivery,
+        *,
+        alone: bool,
+    ) -> None:
+        properties = amqp_properties(message)
+        delivery.handed_over = True
+        try:
+            await channel.basic_publish(
+                message.body,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                properties=properties,
+                mandatory=message.mandatory,
+            )
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise publish_error(error, delivery, message, alone=alone) from error
+        except Exception as error:
+            verdict = publish_error(error, delivery, message, alone=alone)
+            raise explained(verdict, message, self._topology_errors) from error
+
+    async def _unblocked(self, delivery: Delivery) -> None:
+        if _is_ready(self._connection):
+            return
+        delivery.blocked = True
+        ready = asyncio.ensure_future(self._connection.ready())
+        waiting: set[asyncio.Future[Any]] = {ready, self.closed}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        delivery.blocked = False
+        if self.closed.done():
+            raise NotSent(self.closed.result())
+
+    async def _open_channel(self) -> AbstractChannel:
+        if self.closed.done() or self._connection.is_closed:
+            raise NotSent("the connection is closed")
+        try:
+            return await self._connection.open_channel()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise NotSent("the connection was lost while a channel was opened") from error
+        except Exception as error:
+            raise NotSent(f"no channel: {type(error).__name__}") from error
+
+    def _on_close(self, closing: asyncio.Future[Any]) -> None:
+        if self.closed.done():
+            return
+        if closing.cancelled():
+            reason = "no frame from the broker for too long (heartbeat)"
+        else:
+            error = closing.exception()
+            reason = f"{type(error).__name__}: {error}" if error else "closed"
+        self.closed.set_result(reason)
+
+
+class _Line:
+    """The way of the messages for one exchange."""
+
+    def __init__(self) -> None:
+        self.channel: AbstractChannel | None = None
+        self.is_proven = False
+        self.proving = asyncio.Lock()
+        self.occupants = 0
+        self._in_flight: dict[str, asyncio.Event] = {}
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Count a message while it is on its way."""
+        self.occupants += 1
+        try:
+            yield
+        finally:
+            self.occupants -= 1
+
+    @asynccontextmanager
+    async def only_one_with(self, message_id: str) -> AsyncIterator[None]:
+        """Wait for an earlier message with the same id.
+
+        aiormq finds the message of a basic.return by its id: two of them would swap their verdicts.
+        """
+        while (earlier := self._in_flight.get(message_id)) is not None:
+            await earlier.wait()
+        done = self._in_flight[message_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._in_flight[message_id]
+            done.set()
+
+
+def _is_ready(connection: RabbitConnection) -> bool:
+    """Tell whether ready() would return at once; aiormq has no attribute for `connection.blocked`."""
+    ready = connection.ready()
+    try:
+        ready.send(None)
+    except StopIteration:
+        return True
+    ready.close()
+    return False
