@@ -39,6 +39,8 @@ class Chunk:
     previous: Chunk | None = None
     all_begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set on the loop once each message has its place in the line: the next chunk may follow."""
+    deadlines: set[asyncio.Timeout] = field(default_factory=set)
+    """Those of every chunk of the bulk that is under way: progress of one is progress of all."""
 
     @property
     def is_full(self) -> bool:
@@ -53,6 +55,11 @@ class Chunk:
         previous, self.previous = self.previous, None
         if previous is not None:
             await previous.all_begun.wait()
+
+    def progress(self, until: float) -> None:
+        for deadline in self.deadlines:
+            if not deadline.expired():
+                deadline.reschedule(until)
 
     def unsettled(self) -> Iterator[tuple[int, Delivery]]:
         for index, delivery in self.deliveries.items():
@@ -116,4 +123,5 @@ class Bulk:
     def _take(self) -> Chunk:
         chunk, self._chunk = self._chunk, Chunk()
         self._chunk.previous = chunk
+        self._chunk.deadlines = chunk.deadlines
         return chunk

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from faststream_django.backends.base import Backend, Delivery, NotSent
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
@@ -124,7 +124,7 @@ class Connection:
         try:
             self._loop.run(self._deliver, delivery, limit, timeout=limit + GRACE)
         except (LoopStalled, LoopStopped) as error:
-            conclude(delivery, error)
+            conclude(delivery, error, connected=self.is_connected)
 
     async def asend(self, message: Message, timeout: float | None = None) -> None:
         """See send()."""
@@ -133,7 +133,7 @@ class Connection:
         try:
             await self._loop.arun(self._deliver, delivery, limit, timeout=limit + GRACE)
         except (LoopStalled, LoopStopped) as error:
-            conclude(delivery, error)
+            conclude(delivery, error, connected=self.is_connected)
 
     def send_many(
         self,
@@ -148,6 +148,7 @@ class Connection:
         InvalidMessage among the items counts as the failure of its index. Stops early when the
         connection fails. What the iterable raises comes out once all that was sent is settled.
         """
+        self._loop.refuse_itself()
         limit = self._limit(timeout)
         bulk = Bulk(self.settings.alias)
         under_way: deque[tuple[Chunk, ThreadCall[None]]] = deque()
@@ -159,12 +160,15 @@ class Connection:
                 if chunk := bulk.feed(item):
                     under_way.append((chunk, self._loop.submit(self._deliver_chunk, chunk, limit)))
                 if len(under_way) >= CHUNKS_UNDER_WAY:
-                    settled(bulk.settle(_wait(*under_way.popleft(), limit)))
+                    settled(bulk.settle(self._wait(*under_way.popleft(), limit)))
+        except KeyboardInterrupt:
+            _abandon(bulk, under_way)
+            raise
         finally:
             if chunk := bulk.rest():
                 under_way.append((chunk, self._loop.submit(self._deliver_chunk, chunk, limit)))
             for pair in under_way:
-                settled(bulk.settle(_wait(*pair, limit)))
+                settled(bulk.settle(self._wait(*pair, limit)))
         return bulk.result
 
     async def asend_many(
@@ -185,13 +189,58 @@ class Connection:
                 if chunk := bulk.feed(item):
                     under_way.append((chunk, self._loop.asubmit(self._deliver_chunk, chunk, limit)))
                 if len(under_way) >= CHUNKS_UNDER_WAY:
-                    await settled(bulk.settle(await _await(*under_way.popleft(), limit)))
+                    await settled(bulk.settle(await self._await(*under_way.popleft(), limit)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            _abandon(bulk, under_way)
+            raise
         finally:
             if chunk := bulk.rest():
                 under_way.append((chunk, self._loop.asubmit(self._deliver_chunk, chunk, limit)))
             for pair in under_way:
-                await settled(bulk.settle(await _await(*pair, limit)))
+                await settled(bulk.settle(await self._await(*pair, limit)))
         return bulk.result
+
+    def _wait(self, chunk: Chunk, call: ThreadCall[None], limit: float) -> Chunk:
+        """Wait for a chunk as long as it makes progress."""
+        settled = -1
+        while settled != chunk.settled:
+            settled = chunk.settled
+            try:
+                call.wait(limit + GRACE)
+            except LoopStalled:
+                continue
+            except LoopStopped as error:
+                return self._give_up(chunk, call, error)
+            except BaseException:
+                call.cancel()
+                raise
+            return chunk
+        return self._give_up(chunk, call, LoopStalled("no progress"))
+
+    async def _await(self, chunk: Chunk, call: TaskCall[None], limit: float) -> Chunk:
+        """See _wait()."""
+        settled = -1
+        while settled != chunk.settled:
+            settled = chunk.settled
+            try:
+                await call.wait(limit + GRACE)
+            except LoopStalled:
+                continue
+            except LoopStopped as error:
+                return self._give_up(chunk, call, error)
+            except BaseException:
+                call.cancel()
+                raise
+            return chunk
+        return self._give_up(chunk, call, LoopStalled("no progress"))
+
+    def _give_up(
+        self, chunk: Chunk, call: ThreadCall[None] | TaskCall[None], error: LoopStalled | LoopStopped
+    ) -> Chunk:
+        call.cancel()
+        for index, delivery in chunk.unsettled():
+            chunk.errors[index] = unanswered(delivery, error, connected=self.is_connected)
+        return chunk
 
     def _limit(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
@@ -237,15 +286,17 @@ class Connection:
         tasks: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout_at(end) as deadline:
+                chunk.deadlines.add(deadline)
                 await chunk.in_turn()
                 for index, delivery in chunk.deliveries.items():
                     session = await live.supervisor.session()
                     await live.window.admit_when_possible(delivery)
-                    step = self._deliver_one(live, chunk, index, deadline, timeout)
-                    if session.trusts(delivery.message):
-                        tasks.append(asyncio.create_task(step))
-                    else:  # the ones behind it must not overtake it
-                        await step
+                    task = asyncio.create_task(self._deliver_one(live, chunk, index, timeout))
+                    # Not in the task itself: it may be cancelled before its first line.
+                    task.add_done_callback(partial(live.window.done, delivery))
+                    tasks.append(task)
+                    if not session.trusts(delivery.message):  # the ones behind it must not overtake it
+                        await task
                 chunk.all_begun.set()
                 await asyncio.gather(*tasks)
         except (TimeoutError, BrokerUnavailable) as error:
@@ -259,23 +310,20 @@ class Connection:
                 else:
                     chunk.errors[index] = late(delivery, live.supervisor.outage, timeout)
         finally:
+            chunk.deadlines.discard(deadline)
             chunk.all_begun.set()
 
-    async def _deliver_one(
-        self, live: _Live, chunk: Chunk, index: int, deadline: asyncio.Timeout, timeout: float
-    ) -> None:
+    async def _deliver_one(self, live: _Live, chunk: Chunk, index: int, timeout: float) -> None:
         delivery = chunk.deliveries[index]
         try:
             await self._pass_on(live, delivery)
         except PublishError as error:
             chunk.errors[index] = error
-        except Exception as error:  # noqa: BLE001 - a middleware's own; the other messages go on
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+            # A middleware's own; the other messages go on.
             chunk.errors[index] = middleware_failed(delivery, error)
-        finally:
-            live.window.release(delivery)
         chunk.settled += 1
-        if not deadline.expired():
-            deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+        chunk.progress(asyncio.get_running_loop().time() + timeout)
 
     async def _pass_on(self, live: _Live, delivery: Delivery) -> None:
         await live.backend.process(delivery, partial(self._transmit, live, delivery))
@@ -319,46 +367,9 @@ class _Live:
         await asyncio.wait([closing], timeout=closing_time)
 
 
-def _wait(chunk: Chunk, call: ThreadCall[None], limit: float) -> Chunk:
-    """Wait for a chunk as long as it makes progress."""
-    settled = -1
-    while settled != chunk.settled:
-        settled = chunk.settled
-        try:
-            call.wait(limit + GRACE)
-        except LoopStalled:
-            continue
-        except LoopStopped as error:
-            return _give_up(chunk, call, error)
-        except BaseException:
-            call.cancel()
-            raise
-        return chunk
-    return _give_up(chunk, call, LoopStalled("no progress"))
-
-
-async def _await(chunk: Chunk, call: TaskCall[None], limit: float) -> Chunk:
-    """See _wait()."""
-    settled = -1
-    while settled != chunk.settled:
-        settled = chunk.settled
-        try:
-            await call.wait(limit + GRACE)
-        except LoopStalled:
-            continue
-        except LoopStopped as error:
-            return _give_up(chunk, call, error)
-        except BaseException:
-            call.cancel()
-            raise
-        return chunk
-    return _give_up(chunk, call, LoopStalled("no progress"))
-
-
-def _give_up(
-    chunk: Chunk, call: ThreadCall[None] | TaskCall[None], error: LoopStalled | LoopStopped
-) -> Chunk:
-    call.cancel()
-    for index, delivery in chunk.unsettled():
-        chunk.errors[index] = unanswered(delivery, error)
-    return chunk
+def _abandon(bulk: Bulk, under_way: deque[tuple[Chunk, Any]]) -> None:
+    """Drop what is under way, for a caller who does not wait for it."""
+    bulk.stop()
+    for _, call in under_way:
+        call.cancel()
+    under_way.clear()

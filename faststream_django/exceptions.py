@@ -113,6 +113,10 @@ class BulkPublishError(PublishError):
         state = self.__dict__ | {"errors": dict(self.errors)}  # a mappingproxy cannot be pickled
         return _rebuild, (type(self), self.args, state)
 
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            self.__dict__.update(state, errors=MappingProxyType(state["errors"]))
+
 
 class InvalidBroker(ImproperlyConfigured):
     """An entry of ``settings.FASTSTREAM`` is wrong."""
@@ -126,5 +130,5 @@ class BrokerDoesNotExist(InvalidBroker, KeyError):
 
 def _rebuild(cls: type[PublishError], args: tuple[Any, ...], state: dict[str, Any]) -> PublishError:
     error = cls.__new__(cls, *args)
-    error.__dict__.update(state)
+    error.__setstate__(state)
     return error

@@ -271,15 +271,15 @@ class LoopThread:
         self._ensure()
 
     def submit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> ThreadCall[T]:
-        """Hand an async function over and return at once. Raise LoopStopped during exit."""
+        """Hand an async function over and return at once; during exit the call ends with LoopStopped."""
         call = ThreadCall(function, args)
-        self._ensure().submit(call)
+        self._hand_over(call)
         return call
 
     def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
         """See submit(); for a caller in an event loop, also in this one."""
         call = TaskCall(function, args)
-        self._ensure().submit(call)
+        self._hand_over(call)
         return call
 
     def run(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
@@ -288,10 +288,7 @@ class LoopThread:
         Raise RuntimeError on the loop thread, LoopStalled when the time passes (the work is cancelled),
         LoopStopped when the loop ends first. On Ctrl-C the work is cancelled too.
         """
-        if self.is_current():
-            raise RuntimeError(
-                "This is the loop thread: waiting for it here would never end. Await the async form."
-            )
+        self.refuse_itself()
         call = self.submit(function, *args)
         try:
             return call.wait(timeout)
@@ -307,6 +304,13 @@ class LoopThread:
         except BaseException:
             call.cancel()
             raise
+
+    def refuse_itself(self) -> None:
+        """Raise RuntimeError on the loop thread, where waiting for the loop would never end."""
+        if self.is_current():
+            raise RuntimeError(
+                "This is the loop thread: waiting for it here would never end. Await the async form."
+            )
 
     def add_closer(self, closer: Callable[[], Awaitable[None]], timeout: float) -> None:
         """Have `closer` awaited, for `timeout` seconds at most, before the loop stops.
@@ -343,6 +347,14 @@ class LoopThread:
         except LoopStalled:
             logger.warning("The loop thread did not finish its work within %g s", timeout)
         running.end()
+
+    def _hand_over(self, call: Call[Any]) -> None:
+        try:
+            running = self._ensure()
+        except LoopStopped as error:
+            call.settle(error)
+        else:
+            running.submit(call)
 
     def _ensure(self) -> _Running:
         running = self._running

@@ -69,23 +69,37 @@ def unavailable(delivery: Delivery, error: BrokerUnavailable) -> BrokerUnavailab
     return type(error)(f"{name} was not sent: {error}.{advice}", **about)
 
 
-def conclude(delivery: Delivery, error: LoopStalled | LoopStopped) -> None:
+def conclude(delivery: Delivery, error: LoopStalled | LoopStopped, *, connected: bool) -> None:
     """Return if the message is known to be confirmed although the loop did not answer, else raise."""
     if not delivery.confirmed:
-        raise unanswered(delivery, error) from None
+        raise unanswered(delivery, error, connected=connected) from None
 
 
-def unanswered(delivery: Delivery, error: LoopStalled | LoopStopped) -> PublishError:
-    """The loop itself did not answer: it is stopped, or something blocks it."""
+def unanswered(delivery: Delivery, error: LoopStalled | LoopStopped, *, connected: bool) -> PublishError:
+    """The loop itself did not answer: it is stopped, or something blocks it.
+
+    A message that was not handed over by now never will be.
+    """
     name, about = _names(delivery)
     if isinstance(error, LoopStopped):
-        if delivery.handed_over:
+        if not delivery.give_up():
             return ConnectionLost(f"{name}: {error} before the broker confirmed it. {MAYBE}", **about)
         return BrokerUnavailable(f"{name} was not sent: {error}.", **about)
+    if not delivery.give_up():
+        return PublishTimeout(
+            f"{name}: the loop thread does not answer; a middleware blocks it. {MAYBE}",
+            maybe_sent=True,
+            **about,
+        )
+    if not connected:
+        return BrokerUnavailable(
+            f"{name} was not sent: the connection is still being prepared. It is safe to publish it "
+            "again; call brokers.start() early in a script whose first publish must be quick.",
+            **about,
+        )
     return PublishTimeout(
-        f"{name}: the loop thread does not answer; a middleware or a codec blocks it. "
-        + (MAYBE if delivery.handed_over else "It was not handed to the broker so far."),
-        maybe_sent=True,  # the loop may wake up and send it before it sees the cancellation
+        f"{name} was not sent: the loop thread does not answer; a middleware blocks it. It is safe to "
+        "publish it again.",
         **about,
     )
 
@@ -130,7 +144,7 @@ def not_tried(message: Message, broker: str, cause: PublishError) -> BrokerUnava
     )
 
 
-def middleware_failed(delivery: Delivery, error: Exception) -> PublishError:
+def middleware_failed(delivery: Delivery, error: BaseException) -> PublishError:
     """A middleware raised an error of its own, in a publish of many."""
     name, about = _names(delivery)
     failed = PublishError(

@@ -43,6 +43,9 @@ __all__ = [
     "publish_on_commit",
 ]
 
+# A wait longer than the operating system can count would fail after the message was handed over.
+YEAR = 31_536_000
+
 logger = logging.getLogger("faststream_django.publish")
 
 
@@ -235,9 +238,11 @@ def _target(options: PublishOptions) -> tuple[str, float | None]:
     timeout = options.get("timeout")
     number: object = timeout  # what callers without a type checker pass
     if number is not None and (
-        isinstance(number, bool) or not isinstance(number, int | float) or not number > 0
+        isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= YEAR
     ):
-        raise InvalidMessage(f"timeout: {number!r} is not a number of seconds above 0.", broker=alias)
+        raise InvalidMessage(
+            f"timeout: {number!r} is not a number of seconds above 0 and at most a year.", broker=alias
+        )
     return alias, timeout
 
 
@@ -307,7 +312,8 @@ def _send_committed(outgoing: list[Outgoing], robust: bool) -> None:  # noqa: FB
         groups.setdefault(each.broker, []).append(each)
     failures: list[PublishError] = []
     for alias, group in groups.items():
-        timeout = min((each.timeout for each in group if each.timeout is not None), default=None)
+        default = broker_settings(alias).timeout
+        timeout = min(default if each.timeout is None else each.timeout for each in group)
         result = brokers[alias].send_many((each.message for each in group), timeout, announce_chunk)
         try:
             _report(group, result, robust=robust)

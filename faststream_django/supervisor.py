@@ -53,7 +53,7 @@ class Supervisor:
     @property
     def outage(self) -> str | None:
         """Since when there is no session, and the last reason; for the text of an error."""
-        if self._session is not None:
+        if self._session is not None or self._task is None:  # nobody has asked for one
             return None
         age = time.monotonic() - self._down_since
         reason = f"; last attempt: {self._failure}" if self._failure else "; still connecting"

@@ -54,29 +54,30 @@ def test_deadline_tells_how_far_the_message_came(state, outage, kind, maybe_sent
 
 
 @pytest.mark.parametrize(
-    ("error", "state", "kind", "maybe_sent"),
+    ("error", "connected", "state", "kind", "maybe_sent"),
     [
-        (LoopStopped("the loop is stopped"), {}, BrokerUnavailable, False),
-        (LoopStopped("the loop is stopped"), {"handed_over": True}, ConnectionLost, True),
-        # A loop that wakes up may still send it.
-        (LoopStalled(), {}, PublishTimeout, True),
-        (LoopStalled(), {"handed_over": True}, PublishTimeout, True),
+        (LoopStopped("the loop is stopped"), True, {}, BrokerUnavailable, False),
+        (LoopStopped("the loop is stopped"), True, {"handed_over": True}, ConnectionLost, True),
+        (LoopStalled(), True, {}, PublishTimeout, False),
+        (LoopStalled(), True, {"handed_over": True}, PublishTimeout, True),
+        # The first call in a process imports the driver on the loop.
+        (LoopStalled(), False, {}, BrokerUnavailable, False),
     ],
 )
-def test_loop_that_does_not_answer_tells_what_may_have_happened(error, state, kind, maybe_sent):
-    verdict = unanswered(delivery(**state), error)
+def test_loop_that_does_not_answer_tells_what_may_have_happened(error, connected, state, kind, maybe_sent):
+    verdict = unanswered(delivery(**state), error, connected=connected)
 
     assert type(verdict) is kind
     assert verdict.maybe_sent is maybe_sent
 
 
 def test_message_that_was_confirmed_is_fine_although_the_loop_does_not_answer():
-    conclude(delivery(handed_over=True, confirmed=True), LoopStalled())
+    conclude(delivery(handed_over=True, confirmed=True), LoopStalled(), connected=True)
 
 
 def test_message_that_was_not_confirmed_is_an_error_when_the_loop_does_not_answer():
     with pytest.raises(PublishTimeout):
-        conclude(delivery(handed_over=True), LoopStalled())
+        conclude(delivery(handed_over=True), LoopStalled(), connected=True)
 
 
 @pytest.mark.parametrize("kind", [BrokerRefused, BrokerUnavailable])
@@ -119,9 +120,9 @@ def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_o
         late(delivery(), DOWN, 1),
         late(delivery(blocked=True), None, 1),
         late(delivery(handed_over=True), None, 1),
-        unanswered(delivery(), LoopStopped("stopped")),
-        unanswered(delivery(handed_over=True), LoopStopped("stopped")),
-        unanswered(delivery(), LoopStalled()),
+        unanswered(delivery(), LoopStopped("stopped"), connected=True),
+        unanswered(delivery(handed_over=True), LoopStopped("stopped"), connected=True),
+        unanswered(delivery(), LoopStalled(), connected=True),
         unavailable(delivery(), BrokerRefused("x")),
         swallowed(delivery()),
         middleware_failed(delivery(), LookupError()),
@@ -171,3 +172,20 @@ def test_error_of_a_bulk_that_stopped_says_where():
     result = BulkResult(confirmed=3, errors={1: PublishError("x")}, stopped_at=512)
 
     assert "nothing from index 512 on was sent" in str(bulk_error(result, "default"))
+
+
+def test_message_that_was_given_up_is_not_sent_when_the_loop_wakes_up():
+    late_one = delivery()
+
+    assert late_one.give_up()
+
+    with pytest.raises(PublishTimeout):
+        late_one.hand_over()
+    assert not late_one.handed_over
+
+
+def test_message_that_was_handed_over_cannot_be_given_up():
+    sent = delivery()
+    sent.hand_over()
+
+    assert not sent.give_up()

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from faststream_django.exceptions import PublishTimeout
+
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
@@ -40,6 +42,23 @@ class Delivery:
     """The broker took responsibility for it."""
     blocked: bool = False
     """It waits, or waited last, because the broker blocks publishers."""
+    given_up: bool = False
+    """Its caller has gone away with the certainty that it was not sent."""
+
+    def hand_over(self) -> None:
+        """Note that the first frame is about to be written; raise PublishTimeout if nobody waits for it.
+
+        The order of the two lines, and of those in give_up(), makes the two threads agree.
+        """
+        self.handed_over = True
+        if self.given_up:
+            self.handed_over = False
+            raise PublishTimeout("the caller has given up")
+
+    def give_up(self) -> bool:
+        """Keep the message from being sent; return False if it is too late for that."""
+        self.given_up = True
+        return not self.handed_over
 
 
 class Session(ABC):
@@ -52,7 +71,7 @@ class Session(ABC):
     async def transmit(self, message: Message, delivery: Delivery) -> None:
         """Send one message and return once the broker has confirmed it.
 
-        Set `Delivery.handed_over` before the first frame may reach the broker. Raise a PublishError
+        Call `Delivery.hand_over()` before the first frame may reach the broker. Raise a PublishError
         as the verdict, or NotSent if the session ended before the message was written.
         Must survive cancellation without harm to the other messages of the session.
         """

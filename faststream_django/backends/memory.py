@@ -60,7 +60,7 @@ class MemorySession(Session):
         await self._flow_control()
         if self.closed.done():
             raise NotSent(self.closed.result())
-        delivery.handed_over = True
+        delivery.hand_over()
         try:
             await self._channel.basic_publish(
                 message.body,

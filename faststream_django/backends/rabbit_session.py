@@ -111,7 +111,7 @@ class RabbitSession(Session):
         alone: bool,
     ) -> None:
         properties = amqp_properties(message)
-        delivery.handed_over = True
+        delivery.hand_over()
         try:
             await channel.basic_publish(
                 message.body,

@@ -51,7 +51,7 @@ class Command(BaseCommand):
         try:
             asyncio.run(worker.run(announce))
         except BrokerRefused as error:
-            raise CommandError(f"Broker {alias!r}: {error}.") from None
+            raise CommandError(f"Broker {alias!r}: {error}") from None
         self.stdout.write("Stopped.")
 
 
