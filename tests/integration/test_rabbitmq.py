@@ -310,7 +310,7 @@ def test_stop_closes_the_connection_cleanly(connect, rabbitmq, queue):
 
 
 def test_exchange_deleted_under_load_hurts_no_message_for_another_exchange(connect, rabbitmq, queue):
-    """aiormq's own channel goes on writing after channel.close-ok, for which the broker ends the connection."""
+    """aiormq's own channel writes on after channel.close-ok, for which the broker ends the connection."""
     connection = connect(rabbitmq.url())
     rabbitmq.declare_exchange("doomed", "fanout")
     rabbitmq.bind(queue, "doomed")
