@@ -15,7 +15,12 @@ from typing import Any, Protocol
 from faststream_django.backends.base import Backend, Delivery, NotSent
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
 from faststream_django.conf import BrokerSettings
-from faststream_django.exceptions import BrokerUnavailable, PublishError
+from faststream_django.exceptions import (
+    BrokerUnavailable,
+    MessageRejected,
+    MessageUnroutable,
+    PublishError,
+)
 from faststream_django.loop import (
     LoopStalled,
     LoopStopped,
@@ -271,11 +276,13 @@ class Connection:
         live.window.admit(delivery)
         try:
             async with asyncio.timeout_at(end) as deadline:
-                await self._pass_on(live, delivery)
+                await self._pass_on(live, delivery, timeout)
         except TimeoutError:
             if not deadline.expired():  # a middleware's own
                 raise
             if not delivery.confirmed:
+                if delivery.handed_over:
+                    live.supervisor.unanswered()
                 raise late(delivery, live.supervisor.outage, timeout) from None
         finally:
             live.window.release(delivery)
@@ -289,7 +296,7 @@ class Connection:
                 chunk.deadlines.add(deadline)
                 await chunk.in_turn()
                 for index, delivery in chunk.deliveries.items():
-                    session = await live.supervisor.session()
+                    session = await live.supervisor.session(timeout)
                     await live.window.admit_when_possible(delivery)
                     task = asyncio.create_task(self._deliver_one(live, chunk, index, timeout))
                     # Not in the task itself: it may be cancelled before its first line.
@@ -304,6 +311,8 @@ class Connection:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+            if any(delivery.handed_over for _, delivery in chunk.unsettled()):
+                live.supervisor.unanswered()
             for index, delivery in chunk.unsettled():
                 if isinstance(error, BrokerUnavailable) and not delivery.handed_over:
                     chunk.errors[index] = unavailable(delivery, error)
@@ -316,7 +325,7 @@ class Connection:
     async def _deliver_one(self, live: _Live, chunk: Chunk, index: int, timeout: float) -> None:
         delivery = chunk.deliveries[index]
         try:
-            await self._pass_on(live, delivery)
+            await self._pass_on(live, delivery, timeout)
         except PublishError as error:
             chunk.errors[index] = error
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
@@ -325,15 +334,15 @@ class Connection:
         chunk.settled += 1
         chunk.progress(asyncio.get_running_loop().time() + timeout)
 
-    async def _pass_on(self, live: _Live, delivery: Delivery) -> None:
-        await live.backend.process(delivery, partial(self._transmit, live, delivery))
+    async def _pass_on(self, live: _Live, delivery: Delivery, timeout: float) -> None:
+        await live.backend.process(delivery, partial(self._transmit, live, delivery, timeout))
         if not delivery.confirmed:
             raise swallowed(delivery)
 
-    async def _transmit(self, live: _Live, delivery: Delivery, message: Message) -> None:
+    async def _transmit(self, live: _Live, delivery: Delivery, patience: float, message: Message) -> None:
         while True:
             try:
-                session = await live.supervisor.session()
+                session = await live.supervisor.session(patience)
             except BrokerUnavailable as error:
                 raise unavailable(delivery, error) from None
             try:
@@ -341,7 +350,11 @@ class Connection:
             except NotSent:
                 # Certainly not sent, so it is tried again; the pause lets the supervisor see the loss.
                 await asyncio.sleep(0.005)
+            except (MessageUnroutable, MessageRejected):
+                live.supervisor.answered()
+                raise
             else:
+                live.supervisor.answered()
                 delivery.confirmed = True
                 return
 

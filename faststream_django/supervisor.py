@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 import time
+from contextlib import suppress
 
 from faststream_django.backends.base import Backend, Session
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
@@ -25,6 +26,10 @@ FIRST_DELAY, LAST_DELAY = 0.1, 5.0
 LAST_REFUSED_DELAY = 60.0
 # While somebody waits, no pause is longer than this.
 PATIENCE, REFUSED_PATIENCE = 0.5, 1.0
+# Seconds between two lines about the state of the connection.
+LOG_INTERVAL = 10.0
+# Deadlines in a row that pass without an answer before the link counts as dead.
+MOST_UNANSWERED = 2
 # A session that ends sooner counts as a failed attempt, or a broker that hangs up at once would be hammered.
 STABLE_AFTER = 1.0
 
@@ -41,10 +46,12 @@ class Supervisor:
         # A dict for its order: whoever waited first goes on first.
         self._waiters: dict[asyncio.Future[Session | BrokerUnavailable], None] = {}
         self._closed = False
+        self._unanswered = 0
         self._wanted = asyncio.Event()
         self._failure: BrokerUnavailable | None = None
         self._failed_at = 0.0
         self._down_since = time.monotonic()
+        self._logged_at = -LOG_INTERVAL
 
     @property
     def is_connected(self) -> bool:
@@ -64,11 +71,13 @@ class Supervisor:
         if self._task is None or self._task.done():
             self._task = self.loop.create_task(self._keep_alive(), context=contextvars.Context())
 
-    async def session(self) -> Session:
+    async def session(self, patience: float) -> Session:
         """Return the session, waiting for it as long as the caller likes.
 
-        Raise BrokerRefused as soon as the broker has refused the connection, since waiting will not help,
-        and BrokerUnavailable once the supervisor is closed.
+        Raise BrokerUnavailable at once where waiting is of no use: in an outage that is older than
+        `patience` (seconds), so that a site with a dead broker stays up, and once the supervisor is
+        closed. Raise BrokerRefused as soon as the broker has refused the connection. Whoever is turned
+        away still makes the supervisor try again soon: it is the probe for all of them.
         """
         if self._session is not None:
             return self._session
@@ -76,10 +85,12 @@ class Supervisor:
             raise BrokerUnavailable("the connection was stopped")
         if isinstance(self._failure, BrokerRefused) and self._failure_age() < REFUSED_PATIENCE:
             raise BrokerRefused(str(self._failure))
+        self._wanted.set()
+        if self._failure is not None and time.monotonic() - self._down_since > patience:
+            raise BrokerUnavailable(str(self.outage))
         self.start()
         waiter: asyncio.Future[Session | BrokerUnavailable] = self.loop.create_future()
         self._waiters[waiter] = None
-        self._wanted.set()
         try:
             outcome = await waiter
         finally:
@@ -87,6 +98,22 @@ class Supervisor:
         if isinstance(outcome, BrokerUnavailable):
             raise type(outcome)(str(outcome))  # an exception object of its own for each caller
         return outcome
+
+    def answered(self) -> None:
+        """Note that the broker confirmed or refused a message: the link is alive."""
+        self._unanswered = 0
+
+    def unanswered(self) -> None:
+        """Note that a deadline passed without an answer; the second in a row ends the session.
+
+        A link can be dead without a sign, for as long as the heartbeat allows.
+        """
+        session = self._session
+        if session is None or session.is_blocked:
+            return
+        self._unanswered += 1
+        if self._unanswered >= MOST_UNANSWERED:
+            session.abort(f"{self._unanswered} publishes in a row were not answered in time")
 
     async def close(self) -> None:
         """Stop connecting and close the session cleanly. Whoever still waits is told."""
@@ -116,6 +143,7 @@ class Supervisor:
 
     async def _attempt(self, url: str) -> Session | None:
         limit = self._settings.connect_timeout
+        self._wanted.clear()
         try:
             async with asyncio.timeout(limit):
                 return await self._backend.connect(url)
@@ -138,13 +166,14 @@ class Supervisor:
     def _up(self, session: Session) -> None:
         if self._failure is not None:
             age = time.monotonic() - self._down_since
-            logger.info("broker=%s state=connected after=%.1fs", self._settings.alias, age)
+            self._log(logging.INFO, "broker=%s state=connected after=%.1fs", age)
         self._session = session
         self._failure = None
+        self._unanswered = 0
         self._answer(session)
 
     def _down(self, reason: str) -> None:
-        logger.warning("broker=%s state=disconnected reason=%r", self._settings.alias, reason)
+        self._log(logging.WARNING, "broker=%s state=disconnected reason=%r", reason)
         self._session = None
         self._down_since = time.monotonic()
         self._failure = BrokerUnavailable(reason)
@@ -152,7 +181,7 @@ class Supervisor:
 
     def _fail(self, error: BrokerUnavailable) -> None:
         if self._failure is None:  # the first of an outage; the others are told in the errors of the callers
-            logger.warning("broker=%s state=unavailable reason=%r", self._settings.alias, str(error))
+            self._log(logging.WARNING, "broker=%s state=unavailable reason=%r", str(error))
         self._failure = error
         self._failed_at = time.monotonic()
         if isinstance(error, BrokerRefused):
@@ -163,7 +192,6 @@ class Supervisor:
             if not waiter.done():
                 waiter.set_result(outcome)
         self._waiters.clear()
-        self._wanted.clear()
 
     async def _pause(self, failures: int) -> None:
         refused = isinstance(self._failure, BrokerRefused)
@@ -172,14 +200,16 @@ class Supervisor:
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes of a site, no secret
         patience = min(delay, REFUSED_PATIENCE if refused else PATIENCE)
         await asyncio.sleep(patience)
-        if self._waiters:
-            return
-        self._wanted.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(delay - patience):
                 await self._wanted.wait()
-        except TimeoutError:
-            pass
+
+    def _log(self, level: int, text: str, value: object) -> None:
+        """Log one line at most in LOG_INTERVAL, so that a flapping broker does not fill the disk."""
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_INTERVAL:
+            self._logged_at = now
+            logger.log(level, text, self._settings.alias, value)
 
     def _failure_age(self) -> float:
         return time.monotonic() - self._failed_at

@@ -80,6 +80,16 @@ class Session(ABC):
     def trusts(self, message: Message) -> bool:
         """Tell whether the message may be pipelined behind others without a risk for them."""
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has said that it takes no messages (memory or disk alarm)."""
+        return False
+
+    def abort(self, reason: str) -> None:
+        """End the session at once, without a word to the peer; what is in flight fails."""
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
     @abstractmethod
     async def close(self) -> None:
         """Close cleanly. The caller limits the time and abandons the session when it passes."""

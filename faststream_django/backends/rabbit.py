@@ -21,6 +21,7 @@ from yarl import URL
 from faststream_django.backends.base import Backend, Delivery, Session, Transmit
 from faststream_django.backends.rabbit_driver import RabbitConnection
 from faststream_django.backends.rabbit_errors import connect_error
+from faststream_django.backends.rabbit_logging import quieten_aiormq
 from faststream_django.backends.rabbit_session import RabbitSession
 from faststream_django.conf import BrokerSettings
 from faststream_django.exceptions import InvalidMessage
@@ -40,6 +41,7 @@ class RabbitBackend(Backend):
         self, settings: BrokerSettings, make_broker: Callable[[str], RabbitBroker] | None = None
     ) -> None:
         super().__init__(settings)
+        quieten_aiormq()
         self._make_broker = make_broker or self._broker_from_options
         self._broker: RabbitBroker | None = None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -23,6 +24,9 @@ __all__ = ["RabbitSession"]
 
 # Exchanges with an open channel; the one that was not used for longest gives its own up.
 MOST_CHANNELS = 64
+# Nacks in a row after which the messages for an exchange get a fresh channel, at most once in so many
+# seconds: RabbitMQ 3.10 nacks everything on a channel that saw a quorum queue lose its leader.
+MOST_NACKS, FRESH_CHANNEL_INTERVAL = 3, 1.0
 
 
 class RabbitSession(Session):
@@ -61,6 +65,14 @@ class RabbitSession(Session):
                         return
             await self._transmit_on(line, message, delivery)
 
+    @property
+    def is_blocked(self) -> bool:
+        return not _is_ready(self._connection)
+
+    def abort(self, reason: str) -> None:
+        super().abort(reason)
+        self._in_background(self._connection.close(ConnectionResetError(reason)))
+
     async def close(self) -> None:
         await self._connection.close()
 
@@ -80,7 +92,19 @@ class RabbitSession(Session):
         if channel is None or not line.is_proven:
             raise NotSent("the channel of the exchange was closed")
         async with line.only_one_with(message.message_id):
-            await self._publish(channel, message, delivery, alone=line.occupants == 1)
+            try:
+                await self._publish(channel, message, delivery, alone=line.occupants == 1)
+            except MessageRejected:
+                if line.is_suspect():
+                    self._renew(message.exchange, line)
+                raise
+        line.nacks = 0
+
+    def _renew(self, exchange: str, line: _Line) -> None:
+        """Give later messages a channel of their own; those that are on their way keep the old one."""
+        if self._lines.get(exchange) is line:
+            self._lines[exchange] = _Line()
+            self._in_background(line.retire())
 
     def _line(self, exchange: str) -> _Line:
         line = self._lines.get(exchange)
@@ -96,11 +120,12 @@ class RabbitSession(Session):
         """Close the channels of the exchanges that were not used for longest."""
         idle = [name for name, line in self._lines.items() if not line.occupants]
         for name in idle[: max(0, len(self._lines) - MOST_CHANNELS)]:
-            channel = self._lines.pop(name).channel
-            if channel is not None:
-                closing = asyncio.ensure_future(channel.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+            self._in_background(self._lines.pop(name).retire())
+
+    def _in_background(self, closing: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def _publish(
         self,
@@ -175,6 +200,9 @@ class _Line:
         self.is_proven = False
         self.proving = asyncio.Lock()
         self.occupants = 0
+        self.nacks = 0
+        self._since = time.monotonic()
+        self._emptied = asyncio.Event()
         self._in_flight: dict[str, asyncio.Event] = {}
 
     @contextmanager
@@ -185,6 +213,21 @@ class _Line:
             yield
         finally:
             self.occupants -= 1
+            if not self.occupants:
+                self._emptied.set()
+
+    def is_suspect(self) -> bool:
+        """Count a nack; tell whether the channel itself may be the reason."""
+        self.nacks += 1
+        return self.nacks >= MOST_NACKS and time.monotonic() - self._since >= FRESH_CHANNEL_INTERVAL
+
+    async def retire(self) -> None:
+        """Close the channel once nobody is on it."""
+        while self.occupants:
+            self._emptied.clear()
+            await self._emptied.wait()
+        if self.channel is not None:
+            await self.channel.close()
 
     @asynccontextmanager
     async def only_one_with(self, message_id: str) -> AsyncIterator[None]:

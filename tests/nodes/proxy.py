@@ -20,7 +20,7 @@ class FaultProxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._passing = threading.Event()
         self._passing.set()
-        self._closing = False
+        self._refused = 0
         threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
 
     @property
@@ -35,6 +35,23 @@ class FaultProxy:
     def black_hole(self) -> None:
         """Keep every connection open and let nothing pass."""
         self._passing.clear()
+
+    def forget(self) -> None:
+        """Let nothing pass on today's connections ever again, like a router that lost its table."""
+        self._passing = threading.Event()  # the pumps of today wait for the old one
+        self._passing.set()
+
+    def refuse(self) -> None:
+        """Refuse connections, and break those that are open."""
+        port = self.port
+        self._stop_listening()
+        self._refused = port
+        self.reset()
+
+    def listen(self) -> None:
+        """Accept connections again, on the same port."""
+        self._listener = socket.create_server((LOOPBACK, self._refused), backlog=128)
+        threading.Thread(target=self._accept, name="fault-proxy", daemon=True).start()
 
     def heal(self) -> None:
         """Let everything pass again, also what was held back."""
@@ -52,17 +69,20 @@ class FaultProxy:
                     end.close()
 
     def close(self) -> None:
-        self._closing = True
         self._passing.set()
+        self._stop_listening()
+        self.reset()
+
+    def _stop_listening(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.reset()
 
     def _accept(self) -> None:
+        listener = self._listener
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             try:
@@ -76,12 +96,13 @@ class FaultProxy:
             threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        passing = self._passing
         with selectors.DefaultSelector() as selector, contextlib.suppress(OSError, ValueError):
             selector.register(client, selectors.EVENT_READ, server)
             selector.register(server, selectors.EVENT_READ, client)
             while True:
                 for key, _ in selector.select():
-                    self._passing.wait()
+                    passing.wait()
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     while isinstance(key.fileobj, ssl.SSLSocket) and key.fileobj.pending():
                         data += key.fileobj.recv(65536)
@@ -89,7 +110,7 @@ class FaultProxy:
                         client.close()
                         server.close()
                         return
-                    self._passing.wait()
+                    passing.wait()
                     key.data.sendall(data)
         for end in (client, server):
             end.close()

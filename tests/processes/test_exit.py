@@ -109,19 +109,18 @@ def test_work_handed_over_is_confirmed_before_the_process_ends(rabbitmq, queue, 
         PUBLISHERS
         + """
 import asyncio
-from faststream_django.loop import loop_thread
 
-async def publish_many():
-    await asyncio.gather(*(apublish({"number": number}, QUEUE) for number in range(500)))
+handed_over = threading.Event()
+
+async def publish_all():
+    tasks = [asyncio.create_task(apublish({"number": number}, QUEUE)) for number in range(500)]
+    await asyncio.sleep(0)  # each has taken its first step, up to the wait for its confirm
+    handed_over.set()
+    await asyncio.wait(tasks)
 
 publish({"number": -1}, QUEUE)
-threading.Thread(target=asyncio.run, args=(publish_many(),), daemon=True).start()
-
-async def in_flight():
-    while not any(connection._live.window._count >= 500 for connection in brokers._connections.values()):
-        await asyncio.sleep(0)
-
-loop_thread.run(in_flight, timeout=5)
+threading.Thread(target=asyncio.run, args=(publish_all(),), daemon=True).start()
+handed_over.wait()
 say("main ends")
 """,
         queue,
