@@ -52,10 +52,20 @@ def is_server_process() -> bool:
     for frame in _callers():
         function = (frame.f_globals.get("__name__"), frame.f_code.co_qualname)
         if function in _APPLICATIONS:
-            return True
+            return not _is_uwsgi_master()
         if function == _COMMAND:
             return _serves(frame.f_locals["self"].argv)
     return False
+
+
+def _is_uwsgi_master() -> bool:
+    """Tell whether uWSGI loads the site before it forks its workers.
+
+    It forks in C, without Python's hooks and without the GIL: a thread that runs here would leave the
+    workers waiting for a GIL that nobody releases. They start their own with their first message.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is not None and uwsgi.worker_id() == 0
 
 
 def _callers() -> Iterator[FrameType]:

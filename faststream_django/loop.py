@@ -182,6 +182,8 @@ class _Running:
                     self._parked = True
                     return
             if self.closed:
+                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+                self.loop.close()
                 return
 
     def submit(self, call: Call[Any]) -> None:
@@ -197,6 +199,9 @@ class _Running:
     def drain(self) -> None:
         self.waking = False
         inbox = self.inbox
+        if self.closed:  # what began now would be left unfinished
+            self.refuse()
+            return
         while inbox:
             inbox.popleft().start()
 
@@ -223,6 +228,7 @@ class _Running:
     async def shut_down(self) -> None:
         """Let the closers finish what is in flight, then cancel whatever is left."""
         await asyncio.gather(*(closer() for closer in self.closers), return_exceptions=True)
+        self.closed = True
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -237,9 +243,6 @@ class _Running:
         self.thread.join(CANCEL_TIMEOUT)
         if self.thread.is_alive():
             logger.warning("The loop thread is blocked and was left behind")
-        elif not self.loop.is_closed():
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.close()
         self.refuse()
 
 
@@ -358,15 +361,15 @@ class LoopThread:
 
     def _ensure(self) -> _Running:
         running = self._running
-        if running is not None and running.pid == os.getpid():
+        if running is not None and running.pid == os.getpid() and not sys.is_finalizing():
             return running
         with self._lock:
             if self._running is not None and self._running.pid != os.getpid():
                 # A fork without Python's hooks, as uWSGI's own.
                 self._abandon()
+            if self._exiting or sys.is_finalizing():
+                raise LoopStopped("the interpreter is shutting down")
             if self._running is None:
-                if self._exiting or sys.is_finalizing():
-                    raise LoopStopped("the interpreter is shutting down")
                 self._hook()
                 self._running = _Running(self._name)
             return self._running
