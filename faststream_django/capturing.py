@@ -39,22 +39,23 @@ class Capture:
     """What one capture has seen, in the order in which it was published."""
 
     def __init__(self, *, counts_waiting: bool) -> None:
-        # By id, with the object, so that no id is used again. dict and set operations are atomic.
-        self._seen: dict[int, Outgoing] = {}
-        self._sent: set[int] = set()
+        # By id, with the object, so that no id is used again. dict operations are atomic.
+        self._seen: dict[int, tuple[Outgoing, bool]] = {}
+        """With each, whether it was sent; else it waits, and counts while it is released."""
         self._waiting = _Waiting() if counts_waiting else None
 
     def record(self, outgoing: Outgoing) -> None:
         self._released()  # they were published before this one
-        self._seen[id(outgoing)] = outgoing
-        self._sent.add(id(outgoing))
+        self._seen[id(outgoing)] = outgoing, True
 
     def published(self) -> list[Outgoing]:
-        counted = self._released() | self._sent
-        return [each for key, each in tuple(self._seen.items()) if key in counted]
+        released = self._released()
+        return [
+            outgoing for key, (outgoing, is_sent) in tuple(self._seen.items()) if is_sent or key in released
+        ]
 
     def held(self) -> list[Outgoing]:
-        """Return what waits for a block to end that is still open."""
+        """Return what waits for a block that is still open."""
         return self._waiting.look(released=False) if self._waiting else []
 
     def clear(self) -> None:
@@ -63,14 +64,14 @@ class Capture:
         self._seen.clear()
 
     def end(self) -> None:
-        """Keep what counts by now, whatever becomes of the transactions."""
-        self._sent |= self._released()
+        """Keep what counts by now, whatever becomes of its transaction."""
+        self._seen = {id(outgoing): (outgoing, True) for outgoing in self.published()}
         self._waiting = None
 
     def _released(self) -> set[int]:
         released = self._waiting.look(released=True) if self._waiting else []
         for outgoing in released:
-            self._seen.setdefault(id(outgoing), outgoing)
+            self._seen.setdefault(id(outgoing), (outgoing, False))
         return {id(outgoing) for outgoing in released}
 
 
@@ -85,53 +86,127 @@ class _Waiting:
     """
 
     def __init__(self) -> None:
-        # Of each connection, whether it was in a transaction when the capture began, and its savepoints.
-        self._beginnings = {
-            connection: (connection.in_atomic_block, frozenset(connection.savepoint_ids))
-            for connection in connections.all(initialized_only=True)
-        }
         self._known: dict[int, Outgoing] = {}
-        self.forget(outgoing for connection in self._beginnings for _, outgoing in _waiting_on(connection))
+        self._beginnings: dict[BaseDatabaseWrapper, set[str]] = {}
+        """The blocks of the test itself around the capture, as _open_blocks() returned them."""
+        for connection in connections.all(initialized_only=True):
+            self._beginnings[connection] = _open_blocks(connection)
+            self.forget(outgoing for _, outgoing in _waiting_on(connection))
 
     def look(self, *, released: bool) -> list[Outgoing]:
         """Return the messages that count as published, or those that do not yet."""
+        found: list[Outgoing] = []
         for connection in connections.all(initialized_only=True):
-            self._beginnings.setdefault(connection, (False, frozenset()))
-        return [
-            outgoing
-            for connection, beginning in tuple(self._beginnings.items())
-            for savepoints, outgoing in _waiting_on(connection)
-            if id(outgoing) not in self._known
-            and _is_released(connection, *beginning, savepoints=savepoints) is released
-        ]
+            self._beginnings.setdefault(connection, set())
+        for connection, beginning in tuple(self._beginnings.items()):
+            waiting = list(_waiting_on(connection))  # first, lest its block be missed in another thread
+            opened = _open_blocks(connection) - beginning
+            found += [
+                outgoing
+                for blocks, outgoing in waiting
+                if id(outgoing) not in self._known and opened.isdisjoint(blocks) is released
+            ]
+        return found
 
     def forget(self, outgoing: Iterable[Outgoing]) -> None:
         self._known.update((id(each), each) for each in outgoing)
 
 
+# Blocks go by the names of their savepoints; the outermost one, which has none, goes by this.
+_OUTERMOST = ""
+
+
 def _waiting_on(connection: BaseDatabaseWrapper) -> Iterator[tuple[set[str], Outgoing]]:
+    """Yield the messages that wait for the commit, each with the blocks around it."""
     for savepoints, callback, *_ in tuple(connection.run_on_commit):
         if isinstance(callback, Pending) and not callback.is_sent:
             for outgoing in tuple(callback.outgoing):
-                yield savepoints, outgoing
+                yield {_OUTERMOST, *savepoints}, outgoing
 
 
-def _is_released(
-    connection: BaseDatabaseWrapper,
-    had_transaction: bool,  # noqa: FBT001
-    had_savepoints: frozenset[str],
-    *,
-    savepoints: set[str],
-) -> bool:
-    """Tell whether no block is open around a message but those of the test itself."""
-    blocks = tuple(connection.atomic_blocks)
-    if blocks and not (had_transaction or _is_of_testcase(blocks[0])):
-        return False
-    # The innermost block has the last savepoint; the outermost one has none.
-    pairs = zip(reversed(tuple(connection.savepoint_ids)), reversed(blocks), strict=False)
-    opened = {savepoint for savepoint, block in pairs if not _is_of_testcase(block)}
-    return not (savepoints & (opened - had_savepoints))
+def _open_blocks(connection: BaseDatabaseWrapper) -> set[str]:
+    """Return the blocks that are open, but those that a TestCase opened."""
+    names = [_OUTERMOST, *connection.savepoint_ids]
+    pairs = zip(reversed(names), reversed(tuple(connection.atomic_blocks)), strict=False)
+    return {name for name, block in pairs if not getattr(block, "_from_testcase", False)}
 
 
-def _is_of_testcase(block: object) -> bool:
-    return getattr(block, "_from_testcase", False)
+class _StandIn:
+    """Stands in for the connection of one alias: confirms at once, or fails as it is told."""
+
+    def __init__(self, settings: BrokerSettings, fail_with: Failure | None) -> None:
+        self.settings = settings
+        self._fail_with = fail_with
+
+    def start(self) -> None:
+        """Do nothing: there is nothing to connect to."""
+
+    def send(self, message: Message, timeout: float | None = None) -> None:
+        alias = self.settings.alias
+        if self._fail_with is not None:
+            raise _failure(self._fail_with, message, alias)
+        for capture in tuple(_captures):
+            capture.record(Outgoing(message, alias, timeout))
+
+    async def asend(self, message: Message, timeout: float | None = None) -> None:
+        self.send(message, timeout)
+
+    def send_many(
+        self,
+        items: Iterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], None] = ignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    settled(bulk.settle(self._sent(chunk, timeout)))
+        finally:
+            if chunk := bulk.rest():
+                settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    async def asend_many(
+        self,
+        items: AsyncIterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            async for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    await settled(bulk.settle(self._sent(chunk, timeout)))
+        finally:
+            if chunk := bulk.rest():
+                await settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
+        for index, delivery in chunk.deliveries.items():
+            try:
+                self.send(delivery.message, timeout)
+            except PublishError as error:
+                chunk.errors[index] = error
+        return chunk
+
+
+def _failure(fail_with: Failure, message: Message, broker: str) -> PublishError:
+    """Make an error for one message: each caller gets an object of its own."""
+    if isinstance(fail_with, PublishError):
+        error = copy.copy(fail_with)
+    else:
+        error = fail_with(
+            f"message {message.message_id} was not confirmed: "
+            f"capture_messages(fail_with={fail_with.__name__}) simulates a failure."
+        )
+    error.message_id = error.message_id or message.message_id
+    error.broker = error.broker or broker
+    return error

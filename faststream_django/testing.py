@@ -56,36 +56,20 @@ class capture_messages:  # noqa: N801 - a context manager, named as Django's ove
         _refuse_in_event_loop()
         return self._enter()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._exits.pop().close()
 
     async def __aenter__(self) -> CapturedMessages:
         # Where the ORM runs: a transaction belongs to the connection of that thread.
         return await sync_to_async(self._enter)()
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await sync_to_async(self._exits.pop().close)()
+    async def __aexit__(self, *exc_info: object) -> None:
+        await sync_to_async(self.__exit__)()
 
     def _enter(self) -> CapturedMessages:
-        capture = _Capture(counts_waiting=self._fail_with is None)
-        with ExitStack() as stack:
-            stack.callback(capture.end)
-            stack.enter_context(
-                brokers.replaced(lambda settings: _StandIn(settings, self._fail_with)),
-            )
-            _captures.append(capture)
-            stack.callback(_captures.remove, capture)
-            self._exits.append(stack.pop_all())
+        stack = ExitStack()
+        capture = stack.enter_context(capturing(self._fail_with))
+        self._exits.append(stack)
         return CapturedMessages(capture)
 
 
@@ -240,191 +224,6 @@ class _Destination:
         return text if self.broker is None else f"{text} of broker {self.broker!r}"
 
 
-class _Capture:
-    """What one capture has seen, in the order in which it was published."""
-
-    def __init__(self, *, counts_waiting: bool) -> None:
-        # By id, with the object, so that no id is used again. dict operations are atomic.
-        self._seen: dict[int, CapturedMessage | Outgoing] = {}
-        self._waiting = _Waiting() if counts_waiting else None
-        self._final: list[CapturedMessage] | None = None
-
-    def record(self, message: Message, broker: str) -> None:
-        self._released()  # they were published before this one
-        captured = CapturedMessage(message, broker)
-        self._seen[id(captured)] = captured
-
-    def published(self) -> list[CapturedMessage]:
-        if self._final is not None:
-            return self._final
-        released = self._released()
-        return [
-            each if isinstance(each, CapturedMessage) else CapturedMessage(each.message, each.broker)
-            for key, each in tuple(self._seen.items())
-            if isinstance(each, CapturedMessage) or key in released
-        ]
-
-    def clear(self) -> None:
-        if self._final is not None:
-            self._final = []
-        elif self._waiting is not None:
-            self._waiting.forget(self._waiting.look())
-        self._seen.clear()
-
-    def end(self) -> None:
-        self._final = self.published()
-        self._waiting = None
-
-    def listing(self) -> str:
-        """Tell what was published, and what still waits for an atomic block to end."""
-        published = self.published()
-        lines = [f"Published were {len(published)}:" if published else "Nothing was published."]
-        lines += [f"  {number}. {_line(each.message)}" for number, each in enumerate(published, 1)]
-        if held := self._waiting.look(released=False) if self._waiting else []:
-            lines.append(f"{len(held)} more wait for an atomic block that is still open:")
-            lines += [f"  - {_line(each.message)}" for each in held]
-        return "\n".join(lines)
-
-    def _released(self) -> set[int]:
-        released = [] if self._waiting is None else self._waiting.look()
-        for outgoing in released:
-            self._seen.setdefault(id(outgoing), outgoing)
-        return {id(outgoing) for outgoing in released}
-
-
-_captures: list[_Capture] = []
-
-
-@dataclass(slots=True)
-class _Beginning:
-    """The state of a database connection when the capture began."""
-
-    has_transaction: bool = False
-    savepoints: set[str] = field(default_factory=set)
-    known: dict[int, Outgoing] = field(default_factory=dict)
-
-
-class _Waiting:
-    """The messages of publish_on_commit() that wait for a commit, here and in the other threads seen.
-
-    Tests run in a transaction that never commits. A message in it counts as published once every block
-    that the code under test opened around it has ended.
-    """
-
-    def __init__(self) -> None:
-        self._beginnings: dict[BaseDatabaseWrapper, _Beginning] = {}
-        for connection in connections.all(initialized_only=True):
-            beginning = _Beginning(connection.in_atomic_block, set(connection.savepoint_ids))
-            self._beginnings[connection] = beginning
-            beginning.known = {id(each): each for _, each in _waiting_on(connection)}
-
-    def look(self, *, released: bool = True) -> list[Outgoing]:
-        """Return the messages that count as published, or those that do not yet."""
-        for connection in connections.all(initialized_only=True):
-            self._beginnings.setdefault(connection, _Beginning())
-        return [
-            outgoing
-            for connection, beginning in tuple(self._beginnings.items())
-            for savepoints, outgoing in _waiting_on(connection)
-            if id(outgoing) not in beginning.known
-            and _is_released(connection, beginning, savepoints) is released
-        ]
-
-    def forget(self, outgoing: list[Outgoing]) -> None:
-        for beginning in self._beginnings.values():
-            beginning.known.update((id(each), each) for each in outgoing)
-
-
-def _waiting_on(connection: BaseDatabaseWrapper) -> Iterator[tuple[set[str], Outgoing]]:
-    for savepoints, callback, *_ in tuple(connection.run_on_commit):
-        if isinstance(callback, Pending) and not callback.is_sent:
-            for outgoing in tuple(callback.outgoing):
-                yield savepoints, outgoing
-
-
-def _is_released(connection: BaseDatabaseWrapper, beginning: _Beginning, savepoints: set[str]) -> bool:
-    """Tell whether no block is open around a message but those of the test itself."""
-    blocks = tuple(connection.atomic_blocks)
-    if blocks and not (beginning.has_transaction or _is_of_testcase(blocks[0])):
-        return False
-    # The innermost block has the last savepoint; the outermost one has none.
-    pairs = zip(reversed(tuple(connection.savepoint_ids)), reversed(blocks), strict=False)
-    opened = {savepoint for savepoint, block in pairs if not _is_of_testcase(block)}
-    return not (savepoints & (opened - beginning.savepoints))
-
-
-def _is_of_testcase(block: object) -> bool:
-    return getattr(block, "_from_testcase", False)
-
-
-class _StandIn:
-    """Stands in for the connection of one alias: confirms at once, or fails as it is told."""
-
-    def __init__(self, settings: BrokerSettings, fail_with: Failure | None) -> None:
-        self.settings = settings
-        self._fail_with = fail_with
-
-    def start(self) -> None:
-        """Do nothing: there is nothing to connect to."""
-
-    def send(self, message: Message, timeout: float | None = None) -> None:  # noqa: ARG002
-        if self._fail_with is not None:
-            raise _failure(self._fail_with, message, self.settings.alias)
-        for capture in tuple(_captures):
-            capture.record(message, self.settings.alias)
-
-    async def asend(self, message: Message, timeout: float | None = None) -> None:
-        self.send(message, timeout)
-
-    def send_many(
-        self,
-        items: Iterable[Item],
-        timeout: float | None = None,  # noqa: ARG002
-        settled: Callable[[Chunk], None] = ignore,
-    ) -> BulkResult:
-        bulk = Bulk(self.settings.alias)
-        try:
-            for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    settled(bulk.settle(self._settle(chunk)))
-        finally:
-            if chunk := bulk.rest():
-                settled(bulk.settle(self._settle(chunk)))
-        return bulk.result
-
-    async def asend_many(
-        self,
-        items: AsyncIterable[Item],
-        timeout: float | None = None,  # noqa: ARG002
-        settled: Callable[[Chunk], Awaitable[None]] = aignore,
-    ) -> BulkResult:
-        bulk = Bulk(self.settings.alias)
-        try:
-            async for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    await settled(bulk.settle(self._settle(chunk)))
-        finally:
-            if chunk := bulk.rest():
-                await settled(bulk.settle(self._settle(chunk)))
-        return bulk.result
-
-    def _settle(self, chunk: Chunk) -> Chunk:
-        for index, delivery in chunk.deliveries.items():
-            try:
-                self.send(delivery.message)
-            except PublishError as error:
-                chunk.errors[index] = error
-            else:
-                delivery.confirmed = True
-        return chunk
-
-
 def _refuse_in_event_loop() -> None:
     """Refuse what would miss messages: in async code the transaction is on another thread."""
     with suppress(RuntimeError):
@@ -443,20 +242,6 @@ def _check_failure(fail_with: object) -> None:
             f"fail_with is {kind.__name__}; pass what a message fails with, such as BrokerUnavailable "
             "or ConnectionLost('...') of faststream_django.exceptions."
         )
-
-
-def _failure(fail_with: Failure, message: Message, broker: str) -> PublishError:
-    """Make an error for one message: each caller gets an object of its own."""
-    if isinstance(fail_with, PublishError):
-        error = copy.copy(fail_with)
-    else:
-        error = fail_with(
-            f"message {message.message_id} was not confirmed: "
-            f"capture_messages(fail_with={fail_with.__name__}) simulates a failure."
-        )
-    error.message_id = error.message_id or message.message_id
-    error.broker = error.broker or broker
-    return error
 
 
 def _as_received(body: Any) -> list[Any]:

@@ -22,7 +22,7 @@ def test_memory_stays_flat_over_50_000_publishes(connect, rabbitmq, queue):
     after = traced()
 
     tracemalloc.stop()
-    assert after - before < 200_000  # 5 bytes for each publish
+    assert after - before < 800_000  # 20 bytes for each publish: less than any object
     assert len(rabbitmq.connections()) == 1
 
 
