@@ -142,11 +142,11 @@ class _StandIn:
         """Do nothing: there is nothing to connect to."""
 
     def send(self, message: Message, timeout: float | None = None) -> None:
-        alias = self.settings.alias
         if self._fail_with is not None:
-            raise _failure(self._fail_with, message, alias)
+            raise _failure(self._fail_with, message, self.settings.alias)
+        outgoing = Outgoing(message, self.settings.alias, timeout)
         for capture in tuple(_captures):
-            capture.record(Outgoing(message, alias, timeout))
+            capture.record(outgoing)
 
     async def asend(self, message: Message, timeout: float | None = None) -> None:
         self.send(message, timeout)

@@ -7,6 +7,7 @@ There are three outcomes of a publish and never a fourth: *confirmed* (the verb 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -47,10 +48,6 @@ class PublishError(Exception):
         self.broker = broker
         if maybe_sent is not None:
             self.maybe_sent = maybe_sent
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword arguments are lost by BaseException.__reduce__: an error crosses processes whole.
-        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class InvalidMessage(PublishError, ValueError):
@@ -110,12 +107,9 @@ class BulkPublishError(PublishError):
         self.confirmed = confirmed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = self.__dict__ | {"errors": dict(self.errors)}  # a mappingproxy cannot be pickled
-        return _rebuild, (type(self), self.args, state)
-
-    def __setstate__(self, state: dict[str, Any] | None) -> None:
-        if state is not None:
-            self.__dict__.update(state, errors=MappingProxyType(state["errors"]))
+        # A mappingproxy cannot be pickled, and BaseException.__reduce__ knows no keyword arguments.
+        make = partial(type(self), errors=dict(self.errors), confirmed=self.confirmed, broker=self.broker)
+        return make, self.args
 
 
 class InvalidBroker(ImproperlyConfigured):
@@ -126,9 +120,3 @@ class BrokerDoesNotExist(InvalidBroker, KeyError):
     """No entry of ``settings.FASTSTREAM`` has this alias."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of the text
-
-
-def _rebuild(cls: type[PublishError], args: tuple[Any, ...], state: dict[str, Any]) -> PublishError:
-    error = cls.__new__(cls, *args)
-    error.__setstate__(state)
-    return error

@@ -134,6 +134,7 @@ def publish_many(
     error's text says where publishing stopped.
     """
     _refuse_in_event_loop("publish_many", "apublish_many")
+    _refuse_one_message(messages)
     alias, timeout = _target(options)
     result = brokers[alias].send_many(_items(messages, queue, exchange, options), timeout, announce_chunk)
     return conclude_bulk(result, alias)
@@ -146,6 +147,7 @@ async def apublish_many(
     **options: Unpack[PublishOptions],
 ) -> int:
     """See publish_many(); ``messages`` may be an asynchronous iterable too."""
+    _refuse_one_message(messages)
     alias, timeout = _target(options)
     result = await brokers[alias].asend_many(
         _aitems(messages, queue, exchange, options), timeout, aannounce_chunk
@@ -260,6 +262,15 @@ def _refuse_destination(queue: object, exchange: object, options: Mapping[str, A
         raise TypeError(
             "A Message has its destination and its properties already; only broker= and timeout= can "
             "be given with it."
+        )
+
+
+def _refuse_one_message(messages: object) -> None:
+    """Refuse what is iterable and meant as one message: its characters or keys would be published."""
+    if isinstance(messages, str | bytes | bytearray | Mapping | Message):
+        raise TypeError(
+            f"publish_many() takes an iterable of messages, not one {type(messages).__name__}. Put it in a "
+            "list, or use publish()."
         )
 
 

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import reprlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 from unittest.mock import ANY
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
-from faststream_django.brokers import brokers
-from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
-from faststream_django.conf import BrokerSettings
-from faststream_django.connection import aignore, ignore
+from faststream_django.capturing import Capture, Failure, capturing
 from faststream_django.exceptions import BulkPublishError, InvalidMessage, PublishError
 from faststream_django.messages import Message
-from faststream_django.on_commit import Outgoing, Pending
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitExchange, RabbitQueue
 
 __all__ = ["CapturedMessage", "CapturedMessages", "capture_messages"]
-
-Failure = PublishError | type[PublishError]
 
 
 class capture_messages:  # noqa: N801 - a context manager, named as Django's override_settings
@@ -119,7 +109,7 @@ class CapturedMessage:
 class CapturedMessages(Sequence[CapturedMessage]):
     """What was published so far, in that order; fixed when the capture ends."""
 
-    def __init__(self, capture: _Capture) -> None:
+    def __init__(self, capture: Capture) -> None:
         self._capture = capture
 
     def __len__(self) -> int:
@@ -130,13 +120,14 @@ class CapturedMessages(Sequence[CapturedMessage]):
     @overload
     def __getitem__(self, index: slice) -> list[CapturedMessage]: ...
     def __getitem__(self, index: int | slice) -> CapturedMessage | list[CapturedMessage]:
-        return self._capture.published()[index]
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[CapturedMessage]:
-        return iter(self._capture.published())
+        published = self._capture.published()
+        return iter([CapturedMessage(each.message, each.broker) for each in published])
 
     def __repr__(self) -> str:
-        return f"<CapturedMessages {self._capture.published()!r}>"
+        return f"<CapturedMessages {list(self)!r}>"
 
     def clear(self) -> None:
         """Forget what was published so far."""
@@ -177,7 +168,7 @@ class CapturedMessages(Sequence[CapturedMessage]):
             for captured in self
             if wanted.matches(captured)
             and _decoded(captured.message) in expected
-            and _has_headers(captured, headers)
+            and (headers or {}).items() <= captured.headers.items()
         ]
         if len(found) == count or (count is None and found):
             return found
@@ -185,7 +176,17 @@ class CapturedMessages(Sequence[CapturedMessage]):
         text = f"Expected {number} to {wanted}"
         text += "" if body is ANY else f" with body {_shown(body)}"
         text += "" if headers is None else f" with headers {_shown(dict(headers))}"
-        raise AssertionError(f"{text}; found {len(found)}.\n{self._capture.listing()}")
+        raise AssertionError(f"{text}; found {len(found)}.\n{self._listing()}")
+
+    def _listing(self) -> str:
+        """Tell what was published, and what still waits for an atomic block to end."""
+        published, held = self._capture.published(), self._capture.held()
+        lines = [f"Published were {len(published)}:" if published else "Nothing was published."]
+        lines += [f"  {number}. {_line(each.message)}" for number, each in enumerate(published, 1)]
+        if held:
+            lines.append(f"{len(held)} more wait for an atomic block that is still open:")
+            lines += [f"  - {_line(each.message)}" for each in held]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +259,6 @@ def _decoded(message: Message) -> Any:
         return message.decode()
     except ValueError:  # the content type promises what the body is not
         return message.body
-
-
-def _has_headers(captured: CapturedMessage, headers: Mapping[str, Any] | None) -> bool:
-    return all(
-        name in captured.headers and captured.headers[name] == value
-        for name, value in (headers or {}).items()
-    )
 
 
 def _line(message: Message) -> str:

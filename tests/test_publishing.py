@@ -1165,3 +1165,9 @@ def test_properties_survive_the_middlewares(configure):
     [stored] = server.drain("orders")
     assert {name: getattr(stored, name) for name in options} == options
     assert stored.message_id == "m"
+
+
+@pytest.mark.parametrize("one", ["abc", b"abc", {"id": 1}, Message.encode(1, "orders")])
+def test_publish_many_refuses_one_message(one):
+    with pytest.raises(TypeError, match="takes an iterable of messages, not one"):
+        publish_many(one, "orders")
