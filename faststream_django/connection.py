@@ -1,4 +1,4 @@
-"""One connection to one broker: deadlines, limits, and two doors to the coroutine that sends.
+"""One connection to one broker, for threads and tasks: two doors to the courier on the loop thread.
 
 Knows no Django and no driver.
 """
@@ -8,19 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from contextlib import suppress
-from functools import partial
 from typing import Any, Protocol
 
-from faststream_django.backends.base import Backend, Delivery, NotSent
+from faststream_django.backends.base import Backend, Delivery
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
 from faststream_django.conf import BrokerSettings
-from faststream_django.exceptions import (
-    BrokerUnavailable,
-    MessageRejected,
-    MessageUnroutable,
-    PublishError,
-)
+from faststream_django.courier import Courier
 from faststream_django.loop import (
     LoopStalled,
     LoopStopped,
@@ -30,23 +23,12 @@ from faststream_django.loop import (
     loop_thread,
 )
 from faststream_django.messages import Message
-from faststream_django.outcomes import (
-    conclude,
-    late,
-    middleware_failed,
-    swallowed,
-    unanswered,
-    unavailable,
-)
-from faststream_django.supervisor import Supervisor
-from faststream_django.window import Window
+from faststream_django.outcomes import conclude, unanswered
 
 __all__ = ["Connection", "Sender"]
 
 # What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
 GRACE = 0.1
-# The part of SHUTDOWN_TIMEOUT that is kept for the closing handshake.
-CLOSING_TIME = 1.0
 
 
 def ignore(chunk: Chunk) -> None:
@@ -94,7 +76,7 @@ class Connection:
         self.settings = settings
         self._make_backend = make_backend
         self._loop = loop
-        self._live: _Live | None = None
+        self._courier: Courier | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.is_connected else "not connected"
@@ -103,8 +85,7 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         """Whether there was a session a moment ago; a publish is the only real test."""
-        live = self._live
-        return live is not None and live.supervisor.is_connected
+        return self._courier is not None and self._courier.is_connected
 
     def start(self) -> None:
         """Begin to connect in the background; return at once, whatever the state of the broker."""
@@ -253,131 +234,30 @@ class Connection:
     # From here on everything runs on the loop thread.
 
     async def _begin(self) -> None:
-        self._here().supervisor.start()
+        self._courier_here().start()
 
     async def _end(self, timeout: float) -> None:
-        live, self._live = self._live, None
-        if live is not None and live.supervisor.loop is asyncio.get_running_loop():
-            self._loop.remove_closer(live.close)
-            await live.close(timeout)
-
-    def _here(self) -> _Live:
-        """Return what belongs to this loop; what another loop left behind is not touched."""
-        live = self._live
-        if live is None or live.supervisor.loop is not asyncio.get_running_loop():
-            live = self._live = _Live(self._make_backend())
-            self._loop.add_closer(live.close, self.settings.shutdown_timeout)
-        return live
+        courier, self._courier = self._courier, None
+        if courier is not None and courier.is_here:
+            self._loop.remove_closer(courier.close)
+            await courier.close(timeout)
 
     async def _deliver(self, delivery: Delivery, timeout: float) -> None:
         # Counted from here: the first call in a process makes the backend, which imports the driver.
         end = asyncio.get_running_loop().time() + timeout
-        live = self._here()
-        live.window.admit(delivery)
-        try:
-            async with asyncio.timeout_at(end) as deadline:
-                await self._pass_on(live, delivery, timeout)
-        except TimeoutError:
-            if not deadline.expired():  # a middleware's own
-                raise
-            if not delivery.confirmed:
-                if delivery.handed_over:
-                    live.supervisor.unanswered()
-                raise late(delivery, live.supervisor.outage, timeout) from None
-        finally:
-            live.window.release(delivery)
+        await self._courier_here().deliver(delivery, timeout, end)
 
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
         end = asyncio.get_running_loop().time() + timeout
-        live = self._here()
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            async with asyncio.timeout_at(end) as deadline:
-                chunk.deadlines.add(deadline)
-                await chunk.in_turn()
-                for index, delivery in chunk.deliveries.items():
-                    session = await live.supervisor.session(timeout)
-                    await live.window.admit_when_possible(delivery)
-                    task = asyncio.create_task(self._deliver_one(live, chunk, index, timeout))
-                    # Not in the task itself: it may be cancelled before its first line.
-                    task.add_done_callback(partial(live.window.done, delivery))
-                    tasks.append(task)
-                    if not session.trusts(delivery.message):  # the ones behind it must not overtake it
-                        await task
-                chunk.all_begun.set()
-                await asyncio.gather(*tasks)
-        except (TimeoutError, BrokerUnavailable) as error:
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-            if any(delivery.handed_over for _, delivery in chunk.unsettled()):
-                live.supervisor.unanswered()
-            for index, delivery in chunk.unsettled():
-                if isinstance(error, BrokerUnavailable) and not delivery.handed_over:
-                    chunk.errors[index] = unavailable(delivery, error)
-                else:
-                    chunk.errors[index] = late(delivery, live.supervisor.outage, timeout)
-        finally:
-            chunk.deadlines.discard(deadline)
-            chunk.all_begun.set()
+        await self._courier_here().deliver_chunk(chunk, timeout, end)
 
-    async def _deliver_one(self, live: _Live, chunk: Chunk, index: int, timeout: float) -> None:
-        delivery = chunk.deliveries[index]
-        try:
-            await self._pass_on(live, delivery, timeout)
-        except PublishError as error:
-            chunk.errors[index] = error
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
-            # A middleware's own; the other messages go on.
-            chunk.errors[index] = middleware_failed(delivery, error)
-        chunk.settled += 1
-        chunk.progress(asyncio.get_running_loop().time() + timeout)
-
-    async def _pass_on(self, live: _Live, delivery: Delivery, timeout: float) -> None:
-        await live.backend.process(delivery, partial(self._transmit, live, delivery, timeout))
-        if not delivery.confirmed:
-            raise swallowed(delivery)
-
-    async def _transmit(self, live: _Live, delivery: Delivery, patience: float, message: Message) -> None:
-        while True:
-            try:
-                session = await live.supervisor.session(patience)
-            except BrokerUnavailable as error:
-                raise unavailable(delivery, error) from None
-            try:
-                await session.transmit(message, delivery)
-            except NotSent:
-                # Certainly not sent, so it is tried again; the pause lets the supervisor see the loss.
-                await asyncio.sleep(0.005)
-            except (MessageUnroutable, MessageRejected):
-                live.supervisor.answered()
-                raise
-            else:
-                live.supervisor.answered()
-                delivery.confirmed = True
-                return
-
-
-class _Live:
-    """What belongs to one loop: gone with it, left alone after a fork."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.supervisor = Supervisor(backend)
-        self.window = Window(backend.settings)
-        self._shutdown_timeout = backend.settings.shutdown_timeout
-
-    async def close(self, timeout: float | None = None) -> None:
-        """Give what is in flight its time to be confirmed, then close within the rest."""
-        limit = self._shutdown_timeout if timeout is None else timeout
-        closing_time = min(CLOSING_TIME, limit / 2)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit - closing_time):
-                await self.window.emptied()
-        # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
-        closing = asyncio.get_running_loop().create_task(self.supervisor.close())
-        await asyncio.wait([closing], timeout=closing_time)
+    def _courier_here(self) -> Courier:
+        """Return the courier of this loop; the one that another loop left behind is not touched."""
+        courier = self._courier
+        if courier is None or not courier.is_here:
+            courier = self._courier = Courier(self._make_backend())
+            self._loop.add_closer(courier.close, self.settings.shutdown_timeout)
+        return courier
 
 
 def _abandon(bulk: Bulk, under_way: deque[tuple[Chunk, Any]]) -> None:

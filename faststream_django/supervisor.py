@@ -28,8 +28,6 @@ LAST_REFUSED_DELAY = 60.0
 PATIENCE, REFUSED_PATIENCE = 0.5, 1.0
 # Seconds between two lines about the state of the connection.
 LOG_INTERVAL = 10.0
-# Deadlines in a row that pass without an answer before the link counts as dead.
-MOST_UNANSWERED = 2
 # A session that ends sooner counts as a failed attempt, or a broker that hangs up at once would be hammered.
 STABLE_AFTER = 1.0
 
@@ -46,7 +44,7 @@ class Supervisor:
         # A dict for its order: whoever waited first goes on first.
         self._waiters: dict[asyncio.Future[Session | BrokerUnavailable], None] = {}
         self._closed = False
-        self._unanswered = 0
+        self._silent_since: float | None = None
         self._wanted = asyncio.Event()
         self._failure: BrokerUnavailable | None = None
         self._failed_at = 0.0
@@ -101,19 +99,21 @@ class Supervisor:
 
     def answered(self) -> None:
         """Note that the broker confirmed or refused a message: the link is alive."""
-        self._unanswered = 0
+        self._silent_since = None
 
-    def unanswered(self) -> None:
-        """Note that a deadline passed without an answer; the second in a row ends the session.
+    def unanswered(self, sent_at: float) -> None:
+        """Note that a deadline passed without an answer to a message that was sent at `sent_at`.
 
-        A link can be dead without a sign, for as long as the heartbeat allows.
+        The first starts a silence; one more, of a message that was sent during the silence, ends the
+        session: a link can be dead without a sign, for as long as the heartbeat allows.
         """
         session = self._session
         if session is None or session.is_blocked:
             return
-        self._unanswered += 1
-        if self._unanswered >= MOST_UNANSWERED:
-            session.abort(f"{self._unanswered} publishes in a row were not answered in time")
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        elif sent_at >= self._silent_since:
+            session.abort("two publishes in a row were not answered in time")
 
     async def close(self) -> None:
         """Stop connecting and close the session cleanly. Whoever still waits is told."""
@@ -169,7 +169,7 @@ class Supervisor:
             self._log(logging.INFO, "broker=%s state=connected after=%.1fs", age)
         self._session = session
         self._failure = None
-        self._unanswered = 0
+        self._silent_since = None
         self._answer(session)
 
     def _down(self, reason: str) -> None:

@@ -7,6 +7,7 @@ it serves until it breaks, then the connection throws it away and asks the backe
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Delivery:
     broker: str
     handed_over: bool = False
     """Its frames may have reached the broker: without a verdict the outcome is unknown."""
+    handed_over_at: float = 0.0
+    """When that was, on the clock of time.monotonic()."""
     confirmed: bool = False
     """The broker took responsibility for it."""
     blocked: bool = False
@@ -51,6 +54,7 @@ class Delivery:
         The order of the two lines, and of those in give_up(), makes the two threads agree.
         """
         self.handed_over = True
+        self.handed_over_at = time.monotonic()
         if self.given_up:
             self.handed_over = False
             raise PublishTimeout("the caller has given up")

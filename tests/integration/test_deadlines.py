@@ -243,7 +243,7 @@ def test_lost_connection_while_waiting_leaves_the_outcome_unknown(connect, proxy
 
     thread = threading.Thread(target=publish)
     thread.start()
-    wait_until(lambda: connection._live.window._count == 1)
+    wait_until(lambda: connection._courier._window._count == 1)
     proxy.reset()
     proxy.heal()
     thread.join(5)
