@@ -15,7 +15,8 @@ from faststream_django.conf import BrokerSettings
 from faststream_django.connection import aignore, ignore
 from faststream_django.exceptions import PublishError
 from faststream_django.messages import Message
-from faststream_django.on_commit import Outgoing, Pending
+from faststream_django.on_commit import Pending
+from faststream_django.outgoing import Outgoing
 
 __all__ = ["Capture", "Failure", "capturing"]
 
@@ -36,13 +37,23 @@ def capturing(fail_with: Failure | None) -> Iterator[Capture]:
 
 
 class Capture:
-    """What one capture has seen, in the order in which it was published."""
+    """What was published while it is open, in that order.
+
+    Tests run in a transaction that never commits. A message of publish_on_commit() in it counts as
+    published once every block that the code under test opened around it has ended.
+    """
 
     def __init__(self, *, counts_waiting: bool) -> None:
         # By id, with the object, so that no id is used again. dict operations are atomic.
         self._seen: dict[int, tuple[Outgoing, bool]] = {}
         """With each, whether it was sent; else it waits, and counts while it is released."""
-        self._waiting = _Waiting() if counts_waiting else None
+        self._forgotten: dict[int, Outgoing] = {}
+        self._counts_waiting = counts_waiting
+        self._beginnings = {
+            connection: _open_blocks(connection) for connection in connections.all(initialized_only=True)
+        }
+        """The blocks of the test itself, around the capture; also of the other threads seen."""
+        self.clear()
 
     def record(self, outgoing: Outgoing) -> None:
         self._released()  # they were published before this one
@@ -50,67 +61,38 @@ class Capture:
 
     def published(self) -> list[Outgoing]:
         released = self._released()
-        return [
-            outgoing for key, (outgoing, is_sent) in tuple(self._seen.items()) if is_sent or key in released
-        ]
-
-    def held(self) -> list[Outgoing]:
-        """Return what waits for a block that is still open."""
-        return self._waiting.look(released=False) if self._waiting else []
+        return [each for key, (each, is_sent) in tuple(self._seen.items()) if is_sent or key in released]
 
     def clear(self) -> None:
-        if self._waiting is not None:
-            self._waiting.forget(self._waiting.look(released=True))
+        self._forgotten.update(self._released())
         self._seen.clear()
 
     def end(self) -> None:
         """Keep what counts by now, whatever becomes of its transaction."""
-        self._seen = {id(outgoing): (outgoing, True) for outgoing in self.published()}
-        self._waiting = None
+        self._seen = {id(each): (each, True) for each in self.published()}
+        self._counts_waiting = False
 
-    def _released(self) -> set[int]:
-        released = self._waiting.look(released=True) if self._waiting else []
-        for outgoing in released:
-            self._seen.setdefault(id(outgoing), (outgoing, False))
-        return {id(outgoing) for outgoing in released}
-
-
-_captures: list[Capture] = []
-
-
-class _Waiting:
-    """The messages of publish_on_commit() that wait for a commit, here and in the other threads seen.
-
-    Tests run in a transaction that never commits. A message in it counts as published once every block
-    that the code under test opened around it has ended.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, Outgoing] = {}
-        self._beginnings: dict[BaseDatabaseWrapper, set[str]] = {}
-        """The blocks of the test itself around the capture, as _open_blocks() returned them."""
-        for connection in connections.all(initialized_only=True):
-            self._beginnings[connection] = _open_blocks(connection)
-            self.forget(outgoing for _, outgoing in _waiting_on(connection))
-
-    def look(self, *, released: bool) -> list[Outgoing]:
-        """Return the messages that count as published, or those that do not yet."""
+    def waiting(self, *, released: bool = False) -> list[Outgoing]:
+        """Return what waits for a block to end that is still open, or what is released from all."""
+        if not self._counts_waiting:
+            return []
         found: list[Outgoing] = []
         for connection in connections.all(initialized_only=True):
             self._beginnings.setdefault(connection, set())
         for connection, beginning in tuple(self._beginnings.items()):
             waiting = list(_waiting_on(connection))  # first, lest its block be missed in another thread
             opened = _open_blocks(connection) - beginning
-            found += [
-                outgoing
-                for blocks, outgoing in waiting
-                if id(outgoing) not in self._known and opened.isdisjoint(blocks) is released
-            ]
-        return found
+            found += [each for blocks, each in waiting if opened.isdisjoint(blocks) is released]
+        return [each for each in found if id(each) not in self._forgotten]
 
-    def forget(self, outgoing: Iterable[Outgoing]) -> None:
-        self._known.update((id(each), each) for each in outgoing)
+    def _released(self) -> dict[int, Outgoing]:
+        released = {id(each): each for each in self.waiting(released=True)}
+        for key, each in released.items():
+            self._seen.setdefault(key, (each, False))
+        return released
 
+
+_captures: list[Capture] = []
 
 # Blocks go by the names of their savepoints; the outermost one, which has none, goes by this.
 _OUTERMOST = ""

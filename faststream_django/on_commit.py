@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
-from faststream_django.messages import Message
+from faststream_django.outgoing import Outgoing
 
-__all__ = ["Outgoing", "Pending", "defer"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message, the alias of its broker, and the seconds that its delivery may take."""
-
-    message: Message
-    broker: str
-    timeout: float | None
+__all__ = ["Pending", "defer"]
 
 
 class Pending:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Unpack
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
@@ -24,11 +21,20 @@ from faststream_django.announcements import (
 from faststream_django.brokers import brokers
 from faststream_django.bulk import BulkResult, Item
 from faststream_django.conf import broker_settings
-from faststream_django.exceptions import InvalidMessage, PublishError
+from faststream_django.exceptions import PublishError
 from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
-from faststream_django.on_commit import Outgoing, defer
+from faststream_django.on_commit import defer
 from faststream_django.outcomes import bulk_error, conclude_bulk, not_tried
+from faststream_django.outgoing import (
+    Outgoing,
+    PublishOptions,
+    aitems,
+    encode,
+    items,
+    refuse_one_message,
+    target,
+)
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitExchange, RabbitQueue
@@ -43,38 +49,7 @@ __all__ = [
     "publish_on_commit",
 ]
 
-# A wait longer than the operating system can count would fail after the message was handed over.
-YEAR = 31_536_000
-
 logger = logging.getLogger("faststream_django.publish")
-
-
-class PublishOptions(TypedDict, total=False):
-    """The keyword arguments that every verb takes, with FastStream's names and meaning."""
-
-    routing_key: str
-    """Overrides the queue as routing key."""
-    broker: str
-    """The alias in ``settings.FASTSTREAM``; the default is ``"default"``."""
-    headers: Mapping[str, Any] | None
-    correlation_id: str | UUID | None
-    """The default is the message id."""
-    message_id: str | UUID | None
-    """The default is a new UUID."""
-    reply_to: str | None
-    content_type: str | None
-    content_encoding: str | None
-    expiration: float | timedelta | datetime | None
-    """Seconds after which the broker may drop the message."""
-    priority: int | None
-    timestamp: float | datetime | None
-    message_type: str | None
-    persist: bool | None
-    """Whether the message survives a restart of the broker; the default is True."""
-    mandatory: bool | None
-    """Whether a message that reaches no queue is an error; the default is True."""
-    timeout: float | None
-    """Seconds for the whole call; the default is the TIMEOUT of the alias."""
 
 
 def publish(
@@ -92,7 +67,7 @@ def publish(
     SynchronousOnlyOperation in a running event loop: await apublish() there.
     """
     _refuse_in_event_loop("publish", "apublish")
-    outgoing = _encode(message, queue, exchange, options)
+    outgoing = encode(message, queue, exchange, options)
     try:
         brokers[outgoing.broker].send(outgoing.message, outgoing.timeout)
     except PublishError as error:
@@ -109,7 +84,7 @@ async def apublish(
     **options: Unpack[PublishOptions],
 ) -> str:
     """See publish()."""
-    outgoing = _encode(message, queue, exchange, options)
+    outgoing = encode(message, queue, exchange, options)
     try:
         await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout)
     except PublishError as error:
@@ -134,9 +109,9 @@ def publish_many(
     error's text says where publishing stopped.
     """
     _refuse_in_event_loop("publish_many", "apublish_many")
-    _refuse_one_message(messages)
-    alias, timeout = _target(options)
-    result = brokers[alias].send_many(_items(messages, queue, exchange, options), timeout, announce_chunk)
+    refuse_one_message(messages)
+    alias, timeout = target(options)
+    result = brokers[alias].send_many(items(messages, queue, exchange, options), timeout, announce_chunk)
     return conclude_bulk(result, alias)
 
 
@@ -147,10 +122,10 @@ async def apublish_many(
     **options: Unpack[PublishOptions],
 ) -> int:
     """See publish_many(); ``messages`` may be an asynchronous iterable too."""
-    _refuse_one_message(messages)
-    alias, timeout = _target(options)
+    refuse_one_message(messages)
+    alias, timeout = target(options)
     result = await brokers[alias].asend_many(
-        _aitems(messages, queue, exchange, options), timeout, aannounce_chunk
+        aitems(messages, queue, exchange, options), timeout, aannounce_chunk
     )
     return conclude_bulk(result, alias)
 
@@ -174,7 +149,7 @@ def publish_on_commit(
     the transaction do not run.
     """
     _refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
-    outgoing = _encode(message, queue, exchange, options)
+    outgoing = encode(message, queue, exchange, options)
     if not defer(outgoing, using, robust=robust, send=_send_committed):
         _send_committed([outgoing], robust)
     return outgoing.message.message_id
@@ -195,7 +170,7 @@ async def apublish_on_commit(
     ORM. Django has no asynchronous transactions, so this is mostly the safe way to say "now" in code
     that may be called from both worlds.
     """
-    outgoing = _encode(message, queue, exchange, options)
+    outgoing = encode(message, queue, exchange, options)
     deferred = await sync_to_async(defer)(outgoing, using, robust=robust, send=_send_committed)
     if not deferred:
         result = await brokers[outgoing.broker].asend_many(
@@ -203,113 +178,6 @@ async def apublish_on_commit(
         )
         _report([outgoing], result, robust=robust)
     return outgoing.message.message_id
-
-
-def _encode(
-    message: Any,
-    queue: str | RabbitQueue,
-    exchange: str | RabbitExchange | None,
-    options: PublishOptions,
-) -> Outgoing:
-    alias, timeout = _target(options)
-    settings = broker_settings(alias)
-    if isinstance(message, Message):
-        _refuse_destination(queue, exchange, options)
-        return Outgoing(message, alias, timeout)
-    properties: dict[str, Any] = {
-        name: value for name, value in options.items() if name not in {"broker", "timeout"}
-    }
-    encoded = Message.encode(
-        message,
-        queue,
-        exchange,
-        broker=alias,
-        max_bytes=settings.max_message_bytes,
-        codec=settings.options.get("codec"),
-        id_generator=settings.options.get("id_generator"),
-        **properties,
-    )
-    return Outgoing(encoded, alias, timeout)
-
-
-def _target(options: PublishOptions) -> tuple[str, float | None]:
-    """Check the names of the options; return the alias and the timeout."""
-    if not options.keys() <= PublishOptions.__annotations__.keys():
-        raise TypeError(_unexpected(options))
-    alias = options.get("broker", "default")
-    timeout = options.get("timeout")
-    number: object = timeout  # what callers without a type checker pass
-    if number is not None and (
-        isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= YEAR
-    ):
-        raise InvalidMessage(
-            f"timeout: {number!r} is not a number of seconds above 0 and at most a year.", broker=alias
-        )
-    return alias, timeout
-
-
-def _unexpected(options: Mapping[str, Any]) -> str:
-    known = PublishOptions.__annotations__
-    name = next(name for name in options if name not in known)
-    hint = ["broker"] if name == "using" else difflib.get_close_matches(name, known, n=1)
-    suggestion = f" (did you mean {hint[0]}=?)" if hint else ""
-    return f"unexpected keyword argument {name!r}{suggestion}"
-
-
-def _refuse_destination(queue: object, exchange: object, options: Mapping[str, Any]) -> None:
-    given = [name for name in options if name not in {"broker", "timeout"}]
-    if queue or exchange is not None or given:
-        raise TypeError(
-            "A Message has its destination and its properties already; only broker= and timeout= can "
-            "be given with it."
-        )
-
-
-def _refuse_one_message(messages: object) -> None:
-    """Refuse what is iterable and meant as one message: its characters or keys would be published."""
-    if isinstance(messages, str | bytes | bytearray | Mapping | Message):
-        raise TypeError(
-            f"publish_many() takes an iterable of messages, not one {type(messages).__name__}. Put it in a "
-            "list, or use publish()."
-        )
-
-
-def _items(
-    messages: Iterable[Any],
-    queue: str | RabbitQueue,
-    exchange: str | RabbitExchange | None,
-    options: PublishOptions,
-) -> Iterator[Item]:
-    for message in messages:
-        yield _item(message, queue, exchange, options)
-
-
-async def _aitems(
-    messages: Iterable[Any] | AsyncIterable[Any],
-    queue: str | RabbitQueue,
-    exchange: str | RabbitExchange | None,
-    options: PublishOptions,
-) -> AsyncIterator[Item]:
-    if isinstance(messages, AsyncIterable):
-        async for message in messages:
-            yield _item(message, queue, exchange, options)
-    else:
-        for message in messages:
-            yield _item(message, queue, exchange, options)
-
-
-def _item(
-    message: Any,
-    queue: str | RabbitQueue,
-    exchange: str | RabbitExchange | None,
-    options: PublishOptions,
-) -> Item:
-    if isinstance(message, Message):
-        return message
-    try:
-        return _encode(message, queue, exchange, options).message
-    except InvalidMessage as error:
-        return error
 
 
 async def _aonly(message: Message) -> AsyncIterator[Item]:

@@ -1,0 +1,176 @@
+"""What the caller of a verb gave, checked and encoded: messages, their brokers and deadlines."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
+
+from faststream_django.bulk import Item
+from faststream_django.conf import broker_settings
+from faststream_django.exceptions import InvalidMessage
+from faststream_django.messages import Message
+
+if TYPE_CHECKING:
+    from faststream.rabbit import RabbitExchange, RabbitQueue
+
+__all__ = [
+    "Outgoing",
+    "PublishOptions",
+    "aitems",
+    "encode",
+    "items",
+    "refuse_one_message",
+    "target",
+]
+
+# A wait longer than the operating system can count would fail after the message was handed over.
+YEAR = 31_536_000
+
+
+class PublishOptions(TypedDict, total=False):
+    """The keyword arguments that every verb takes, with FastStream's names and meaning."""
+
+    routing_key: str
+    """Overrides the queue as routing key."""
+    broker: str
+    """The alias in ``settings.FASTSTREAM``; the default is ``"default"``."""
+    headers: Mapping[str, Any] | None
+    correlation_id: str | UUID | None
+    """The default is the message id."""
+    message_id: str | UUID | None
+    """The default is a new UUID."""
+    reply_to: str | None
+    content_type: str | None
+    content_encoding: str | None
+    expiration: float | timedelta | datetime | None
+    """Seconds after which the broker may drop the message."""
+    priority: int | None
+    timestamp: float | datetime | None
+    message_type: str | None
+    persist: bool | None
+    """Whether the message survives a restart of the broker; the default is True."""
+    mandatory: bool | None
+    """Whether a message that reaches no queue is an error; the default is True."""
+    timeout: float | None
+    """Seconds for the whole call; the default is the TIMEOUT of the alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message, the alias of its broker, and the seconds that its delivery may take."""
+
+    message: Message
+    broker: str
+    timeout: float | None
+
+
+def encode(
+    message: Any,
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Outgoing:
+    """Encode and check a message in the thread of the caller; a `Message` is taken as it is."""
+    alias, timeout = target(options)
+    settings = broker_settings(alias)
+    if isinstance(message, Message):
+        _refuse_destination(queue, exchange, options)
+        return Outgoing(message, alias, timeout)
+    properties: dict[str, Any] = {
+        name: value for name, value in options.items() if name not in {"broker", "timeout"}
+    }
+    encoded = Message.encode(
+        message,
+        queue,
+        exchange,
+        broker=alias,
+        max_bytes=settings.max_message_bytes,
+        codec=settings.options.get("codec"),
+        id_generator=settings.options.get("id_generator"),
+        **properties,
+    )
+    return Outgoing(encoded, alias, timeout)
+
+
+def target(options: PublishOptions) -> tuple[str, float | None]:
+    """Check the names of the options; return the alias and the timeout."""
+    if not options.keys() <= PublishOptions.__annotations__.keys():
+        raise TypeError(_unexpected(options))
+    alias = options.get("broker", "default")
+    timeout = options.get("timeout")
+    number: object = timeout  # what callers without a type checker pass
+    if number is not None and (
+        isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= YEAR
+    ):
+        raise InvalidMessage(
+            f"timeout: {number!r} is not a number of seconds above 0 and at most a year.", broker=alias
+        )
+    return alias, timeout
+
+
+def _unexpected(options: Mapping[str, Any]) -> str:
+    known = PublishOptions.__annotations__
+    name = next(name for name in options if name not in known)
+    hint = ["broker"] if name == "using" else difflib.get_close_matches(name, known, n=1)
+    suggestion = f" (did you mean {hint[0]}=?)" if hint else ""
+    return f"unexpected keyword argument {name!r}{suggestion}"
+
+
+def _refuse_destination(queue: object, exchange: object, options: Mapping[str, Any]) -> None:
+    given = [name for name in options if name not in {"broker", "timeout"}]
+    if queue or exchange is not None or given:
+        raise TypeError(
+            "A Message has its destination and its properties already; only broker= and timeout= can "
+            "be given with it."
+        )
+
+
+def refuse_one_message(messages: object) -> None:
+    """Refuse what is iterable and meant as one message: its characters or keys would be published."""
+    if isinstance(messages, str | bytes | bytearray | Mapping | Message):
+        raise TypeError(
+            f"publish_many() takes an iterable of messages, not one {type(messages).__name__}. Put it in a "
+            "list, or use publish()."
+        )
+
+
+def items(
+    messages: Iterable[Any],
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Iterator[Item]:
+    for message in messages:
+        yield _item(message, queue, exchange, options)
+
+
+async def aitems(
+    messages: Iterable[Any] | AsyncIterable[Any],
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> AsyncIterator[Item]:
+    if isinstance(messages, AsyncIterable):
+        async for message in messages:
+            yield _item(message, queue, exchange, options)
+    else:
+        for message in messages:
+            yield _item(message, queue, exchange, options)
+
+
+def _item(
+    message: Any,
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> Item:
+    if isinstance(message, Message):
+        return message
+    try:
+        return encode(message, queue, exchange, options).message
+    except InvalidMessage as error:
+        return error
