@@ -111,15 +111,13 @@ class Courier:
         """Give each message its place in the line; return why if there is no session for the rest."""
         for index, delivery in chunk.deliveries.items():
             try:
-                session = await self._supervisor.session(timeout)
+                await self._supervisor.session(timeout)
             except BrokerUnavailable as error:
                 return error
             await self._window.admit_when_possible(delivery)
             task = group.create_task(self._deliver_one(chunk, index, timeout))
             # Not in the task itself: it may be cancelled before its first line.
             task.add_done_callback(partial(self._window.done, delivery))
-            if not session.trusts(delivery.message):  # the ones behind it must not overtake it
-                await task
         return None
 
     async def _deliver_one(self, chunk: Chunk, index: int, timeout: float) -> None:

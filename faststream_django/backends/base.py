@@ -77,12 +77,9 @@ class Session(ABC):
 
         Call `Delivery.hand_over()` before the first frame may reach the broker. Raise a PublishError
         as the verdict, or NotSent if the session ended before the message was written.
-        Must survive cancellation without harm to the other messages of the session.
+        Must survive cancellation without harm to the other messages of the session, and keep the order
+        of the calls for each exchange.
         """
-
-    @abstractmethod
-    def trusts(self, message: Message) -> bool:
-        """Tell whether the message may be pipelined behind others without a risk for them."""
 
     @property
     def is_blocked(self) -> bool:

@@ -53,9 +53,6 @@ class MemorySession(Session):
         self._topology_errors = await declare_topology(self._connection, settings)
         self._channel = await self._connection.channel(on_return_raises=True)
 
-    def trusts(self, message: Message) -> bool:  # noqa: ARG002
-        return True
-
     async def transmit(self, message: Message, delivery: Delivery) -> None:
         await self._flow_control()
         if self.closed.done():

@@ -49,20 +49,16 @@ class RabbitSession(Session):
     async def open(self) -> None:
         self._topology_errors = await declare_topology(self._connection, self._settings)
 
-    def trusts(self, message: Message) -> bool:
-        line = self._lines.get(message.exchange)
-        return line is not None and line.is_proven
-
     async def transmit(self, message: Message, delivery: Delivery) -> None:
         await self._unblocked(delivery)
         line = self._line(message.exchange)
         with line.occupied():
-            if not line.is_proven:
-                # The first message travels alone, so that an error of the channel is certainly about it.
-                async with line.proving:
-                    if not line.is_proven:
-                        await self._prove(line, message, delivery)
-                        return
+            # Taken by every message: whoever came first goes first, also behind a proof.
+            async with line.turn:
+                if not line.is_proven:
+                    # It travels alone, so that an error of the channel is certainly about it.
+                    await self._prove(line, message, delivery)
+                    return
             await self._transmit_on(line, message, delivery)
 
     @property
@@ -198,7 +194,7 @@ class _Line:
     def __init__(self) -> None:
         self.channel: AbstractChannel | None = None
         self.is_proven = False
-        self.proving = asyncio.Lock()
+        self.turn = asyncio.Lock()
         self.occupants = 0
         self.nacks = 0
         self._since = time.monotonic()

@@ -1,0 +1,43 @@
+"""What our connection and channel do that aiormq's own do not."""
+
+import asyncio
+
+from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
+
+from faststream_django.backends.rabbit_driver import RabbitConnection
+
+
+def test_channel_that_the_broker_closes_leaves_the_connection_alone(rabbitmq):
+    """aiormq's own writes on after channel.close-ok: the broker ends the connection in most rounds."""
+
+    async def publish_to_missing_exchange(channel):
+        publishes = (channel.basic_publish(b"x" * 100, exchange="missing") for _ in range(300))
+        return await asyncio.gather(*publishes, return_exceptions=True)
+
+    async def run():
+        connection = RabbitConnection(rabbitmq.url())
+        await connection.connect()
+        outcomes = []
+        for _ in range(20):
+            outcomes += await publish_to_missing_exchange(await connection.open_channel())
+        still_open = not connection.is_closed and await connection.open_channel() is not None
+        await connection.close()
+        return still_open, {type(outcome) for outcome in outcomes}
+
+    still_open, kinds = asyncio.run(run())
+
+    assert still_open
+    assert all(issubclass(kind, ChannelClosed | ChannelInvalidStateError) for kind in kinds)
+
+
+def test_numbers_of_closed_channels_are_used_again(rabbitmq):
+    async def run():
+        connection = RabbitConnection(rabbitmq.url())
+        await connection.connect()
+        connection.connection_tune.channel_max = 3
+        for _ in range(10):
+            channel = await connection.open_channel()
+            await channel.close()
+        await connection.close()
+
+    asyncio.run(run())
