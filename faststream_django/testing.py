@@ -142,8 +142,12 @@ class CapturedMessages(Sequence[CapturedMessage]):
         broker: str | None = None,
     ) -> list[CapturedMessage]:
         """Return the messages with this destination, given as to publish(); what is left out is any."""
-        wanted = _Destination.of(queue, exchange, routing_key, broker)
-        return [captured for captured in self if wanted.matches(captured)]
+        wanted = _attributes(queue, exchange, routing_key, broker)
+        return [
+            captured
+            for captured in self
+            if all(getattr(captured, name) == value for name, value in wanted.items())
+        ]
 
     def assert_published(
         self,
@@ -161,26 +165,23 @@ class CapturedMessages(Sequence[CapturedMessage]):
         ``body`` is what was passed to publish(), or what a subscriber gets. ``headers`` must be among
         those of the message. ``count`` is the exact number, zero too; left out, at least one.
         """
-        wanted = _Destination.of(queue, exchange, routing_key, broker)
         expected = _as_received(body)
         found = [
             captured
-            for captured in self
-            if wanted.matches(captured)
-            and _decoded(captured.message) in expected
-            and (headers or {}).items() <= captured.headers.items()
+            for captured in self.to(queue, exchange, routing_key=routing_key, broker=broker)
+            if _decoded(captured.message) in expected and (headers or {}).items() <= captured.headers.items()
         ]
         if len(found) == count or (count is None and found):
             return found
         number = "at least 1" if count is None else str(count)
-        text = f"Expected {number} to {wanted}"
+        text = f"Expected {number} to {_said(**_attributes(queue, exchange, routing_key, broker))}"
         text += "" if body is ANY else f" with body {_shown(body)}"
         text += "" if headers is None else f" with headers {_shown(dict(headers))}"
         raise AssertionError(f"{text}; found {len(found)}.\n{self._listing()}")
 
     def _listing(self) -> str:
         """Tell what was published, and what still waits for an atomic block to end."""
-        published, held = self._capture.published(), self._capture.held()
+        published, held = self._capture.published(), self._capture.waiting()
         lines = [f"Published were {len(published)}:" if published else "Nothing was published."]
         lines += [f"  {number}. {_line(each.message)}" for number, each in enumerate(published, 1)]
         if held:
@@ -189,40 +190,29 @@ class CapturedMessages(Sequence[CapturedMessage]):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class _Destination:
-    """Where a message should have gone; None is anywhere."""
+def _attributes(
+    queue: str | RabbitQueue | None,
+    exchange: str | RabbitExchange | None,
+    routing_key: str | None,
+    broker: str | None,
+) -> dict[str, str]:
+    """Return what a message with this destination has; what is left out is any."""
+    if exchange is None and queue is not None:
+        exchange = ""
+    if routing_key is None:
+        routing_key = queue if queue is None or isinstance(queue, str) else queue.routing()
+    name = exchange if exchange is None or isinstance(exchange, str) else exchange.name
+    attributes = {"exchange": name, "routing_key": routing_key, "broker": broker}
+    return {name: value for name, value in attributes.items() if value is not None}
 
-    exchange: str | None
-    routing_key: str | None
-    broker: str | None
 
-    @classmethod
-    def of(
-        cls,
-        queue: str | RabbitQueue | None,
-        exchange: str | RabbitExchange | None,
-        routing_key: str | None,
-        broker: str | None,
-    ) -> _Destination:
-        name = exchange if exchange is None or isinstance(exchange, str) else exchange.name
-        if name is None and queue is not None:
-            name = ""
-        key = queue if queue is None or isinstance(queue, str) else queue.routing()
-        return cls(name, key if routing_key is None else routing_key, broker)
-
-    def matches(self, captured: CapturedMessage) -> bool:
-        actual = (captured.exchange, captured.routing_key, captured.broker)
-        wanted = (self.exchange, self.routing_key, self.broker)
-        return all(one is None or one == other for one, other in zip(wanted, actual, strict=True))
-
-    def __str__(self) -> str:
-        if self.exchange == "":
-            text = "any queue" if self.routing_key is None else f"queue {self.routing_key!r}"
-        else:
-            text = "any destination" if self.exchange is None else f"exchange {self.exchange!r}"
-            text += "" if self.routing_key is None else f" with routing key {self.routing_key!r}"
-        return text if self.broker is None else f"{text} of broker {self.broker!r}"
+def _said(exchange: str | None = None, routing_key: str | None = None, broker: str | None = None) -> str:
+    if exchange == "":
+        text = "any queue" if routing_key is None else f"queue {routing_key!r}"
+    else:
+        text = "any destination" if exchange is None else f"exchange {exchange!r}"
+        text += "" if routing_key is None else f" with routing key {routing_key!r}"
+    return text if broker is None else f"{text} of broker {broker!r}"
 
 
 def _refuse_in_event_loop() -> None:
@@ -266,9 +256,6 @@ def _line(message: Message) -> str:
     return f"{message.destination}: {_shown(_decoded(message))}{headers}"
 
 
-def _shown(value: Any) -> str:
-    return _repr.repr(value)
-
-
 _repr = reprlib.Repr()
 _repr.maxlevel, _repr.maxdict, _repr.maxlist, _repr.maxstring, _repr.maxother = 4, 12, 12, 120, 120
+_shown = _repr.repr

@@ -22,6 +22,7 @@ from django.core.management import CommandError, call_command
 
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.exceptions import BrokerUnavailable, ConnectionLost, MessageRejected
+from faststream_django.management.bodies import read_lines
 from faststream_django.signals import message_published
 from faststream_django.testing import capture_messages
 
@@ -327,6 +328,15 @@ def test_the_exit_code_tells_what_is_known_of_the_message(run, failure, code):
     assert run.stdout.getvalue() == ""
 
 
+def test_an_error_comes_without_its_cause(run):
+    """A driver's own error may hold a URL, and --traceback would show it."""
+    with capture_messages(fail_with=ConnectionLost("lost")):
+        error = run("orders", "x")
+
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
 def test_a_wrong_setting_is_no_wrong_usage(run, settings):
     settings.FASTSTREAM = {"default": {"URL": "amqp://guest:hunter2@", "QUEUE": []}}
 
@@ -458,6 +468,20 @@ def test_a_long_line_is_reported_and_no_more_than_the_limit_is_held(run, stdin, 
     assert [each.message.body for each in messages] == [fits, b"2"]
 
 
+def test_a_long_line_is_skipped_in_pieces():
+    sizes = []
+
+    class Input(io.BytesIO):
+        def readline(self, size=-1):
+            sizes.append(size)
+            return super().readline(size)
+
+    read = list(read_lines(Input(b"1" * 1000 + b"\n2\n"), 10, None))
+
+    assert [(number, body) for number, body, _ in read] == [(1, b"1" * 11), (2, b"2")]
+    assert set(sizes) == {11}
+
+
 def test_lines_with_another_content_type_need_not_be_json(run, stdin, messages):
     stdin(b"hello\n\xff\n")
 
@@ -517,7 +541,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def _always_draw(monkeypatch):
-    monkeypatch.setattr("faststream_django.management.commands.faststream_publish.REFRESH", 0)
+    monkeypatch.setattr("faststream_django.management.progress.REFRESH", 0)
 
 
 @pytest.mark.usefixtures("_always_draw")
@@ -772,7 +796,8 @@ def test_ctrl_c_says_how_many_were_confirmed(program, rabbitmq, queue):
     ) as process:
         process.stdin.write(b"1\n" * 1000)
         process.stdin.flush()
-        wait_until(lambda: rabbitmq.count(queue) >= 512)
+        # The third group of 256 leaves once the first is counted.
+        wait_until(lambda: rabbitmq.count(queue) > 512)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
         stdout, stderr = process.stdout.read(), process.stderr.read()
