@@ -12,7 +12,7 @@ from django.core.checks import register
 
 from faststream_django.brokers import brokers
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
+from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings, conceal_passwords
 from faststream_django.exceptions import InvalidBroker
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class FastStreamDjangoConfig(AppConfig):
     verbose_name = "FastStream"
 
     def ready(self) -> None:
-        """Register the checks; in a server process, begin to connect in the background."""
+        """Conceal the passwords, register the checks; in a server process, begin to connect."""
+        conceal_passwords()
         register(check_settings, self.label)
         register(check_deployment, self.label, deploy=True)
         brokers.prepare = _prepare

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["BrokerURL", "InvalidURL", "PrivateURL", "parse_url", "redacted"]
+__all__ = ["BrokerURL", "InvalidURL", "PrivateURL", "conceal", "parse_url", "redacted"]
 
 SCHEMES = ("amqp", "amqps", "memory")
 
@@ -33,6 +31,9 @@ _ADDRESS = re.compile(r"(.*?)(?::([^:\]]*))?")
 _HOST = re.compile(r"[\w\-.]+|\[[0-9A-Fa-f:.]+\]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# What is private in a setting, also in one that is wrong: by its key, or by what it looks like.
+_PRIVATE_KEY = re.compile(r"url|pass|secret", re.IGNORECASE)
+_LIKE_A_URL = re.compile(r"://|:.*@", re.DOTALL)
 
 _UNQUOTED = (
     "the URL has a character that must be quoted: percent-encode the user name, the password and "
@@ -61,26 +62,19 @@ class BrokerURL:
     host: str
     port: int | None = None
     username: str | None = None
+    has_guessable_password: bool = False
     virtual_host: str = "/"
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_url(url: str) -> BrokerURL:
     """Parse a URL, or raise InvalidURL with what to do; a client's lenient reading is not tried."""
-    parts = _split(url)
-    if parts.scheme == "memory":
-        return _parse_memory(parts)
-    userinfo, _, address = parts.netloc.rpartition("@")
-    host, port = _parse_address(address)
-    username, *_ = [_decoded(part) for part in userinfo.split(":", 1)]
-    return BrokerURL(
-        scheme=parts.scheme,
-        host=host,
-        port=port,
-        username=username or None,
-        virtual_host=_parse_virtual_host(parts.path),
-        parameters=_parse_parameters(parts),
-    )
+    try:
+        return _parse(url)
+    except InvalidURL as error:
+        # This frame and those below hold the password in local variables, which error pages show.
+        del url
+        raise error.with_traceback(None) from None
 
 
 def redacted(url: str) -> str:
@@ -99,6 +93,54 @@ def redacted(url: str) -> str:
     username, colon, _ = userinfo.partition(":")
     password = ":***" if colon else ""
     return f"{parts.scheme}://{username}{password}{at}{address}{parts.path}"
+
+
+def conceal(value: Any, key: object = "") -> Any:
+    """Return a setting whose repr shows no password: a PrivateURL stands for each text that may hold one.
+
+    Dicts and lists are changed in place, for all who have them; what cannot be changed is copied.
+    """
+    if isinstance(value, str):
+        is_private = _PRIVATE_KEY.search(str(key)) or _LIKE_A_URL.search(value)
+        return PrivateURL(value) if is_private and not isinstance(value, PrivateURL) else value
+    if isinstance(value, Mapping):
+        concealed = {name: conceal(each, name) for name, each in value.items()}
+        return _with_items(value, concealed, dict(value))
+    if isinstance(value, (list, tuple)):
+        concealed = {index: conceal(each, key) for index, each in enumerate(value)}
+        return _with_items(value, concealed, list(value))
+    return value
+
+
+def _with_items(container: Any, items: dict[Any, Any], copy: Any) -> Any:
+    changed = {key: item for key, item in items.items() if item is not copy[key]}
+    try:
+        for key, item in changed.items():
+            container[key] = item
+    except Exception:  # noqa: BLE001  what cannot be changed raises what it likes
+        for key, item in changed.items():
+            copy[key] = item
+        return tuple(copy) if isinstance(container, tuple) else copy
+    return container
+
+
+def _parse(url: str) -> BrokerURL:
+    parts = _split(url)
+    if parts.scheme == "memory":
+        return _parse_memory(parts)
+    userinfo, _, address = parts.netloc.rpartition("@")
+    host, port = _parse_address(address)
+    username, _, password = [_decoded(part) for part in userinfo.partition(":")]
+    return BrokerURL(
+        scheme=parts.scheme,
+        host=host,
+        port=port,
+        username=username or None,
+        # The client sends "guest" where there is none.
+        has_guessable_password=bool(username) and (password or "guest") in {username, "guest"},
+        virtual_host=_parse_virtual_host(parts.path),
+        parameters=_parse_parameters(parts),
+    )
 
 
 def _split(url: str) -> SplitResult:

@@ -112,6 +112,12 @@ def _check_url(broker: BrokerSettings, text: str) -> Iterator[CheckMessage]:
             "only, and delete 'guest'.",
             id="faststream_django.W001",
         )
+    elif _is_guessable(url, security):
+        yield CheckWarning(
+            f"{place} uses a password that is guessed first: none, 'guest', or the name of the user.",
+            hint="Set a long random one with 'rabbitmqctl change_password'.",
+            id="faststream_django.W006",
+        )
     if url.scheme == "amqp" and not _has_tls(security) and not _is_loopback(url.host):
         yield CheckWarning(
             f"{place} is not encrypted: the password and the messages cross the network as text.",
@@ -132,6 +138,14 @@ def _is_guest(url: BrokerURL, security: Any) -> bool:
         return False
     # FastStream fills in "guest" where there is no name.
     return (getattr(security, "username", None) or url.username or "guest") == "guest"
+
+
+def _is_guessable(url: BrokerURL, security: Any) -> bool:
+    if url.parameters.get("auth", "").upper() == "EXTERNAL" or _is_external(security):
+        return False
+    if password := getattr(security, "password", None):
+        return password in {"guest", getattr(security, "username", None)}
+    return url.has_guessable_password
 
 
 def _is_external(security: Any) -> bool:

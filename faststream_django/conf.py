@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from django.conf import settings
 
 from faststream_django.broker_options import read_options
-from faststream_django.broker_url import InvalidURL, PrivateURL, parse_url, redacted
+from faststream_django.broker_url import InvalidURL, PrivateURL, conceal, parse_url, redacted
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
 from faststream_django.setting import Reader, Setting, did_you_mean, shown
 
@@ -21,6 +22,7 @@ __all__ = [
     "broker_aliases",
     "broker_settings",
     "broker_settings_from",
+    "conceal_passwords",
     "is_configured",
     "redacted",
 ]
@@ -28,6 +30,7 @@ __all__ = [
 RABBIT_BACKEND = "faststream_django.backends.rabbit.RabbitBackend"
 MEMORY_BACKEND = "faststream_django.backends.memory.MemoryBackend"
 
+_NO_ENTRIES: Mapping[Any, Any] = {}
 _EXAMPLE = "FASTSTREAM = {'default': {'URL': 'amqp://user:password@host/vhost'}}"
 
 
@@ -125,6 +128,16 @@ def is_configured() -> bool:
     return hasattr(settings, "FASTSTREAM")
 
 
+def conceal_passwords() -> None:
+    """Have no password shown by what shows the settings, as Django's error page and ``diffsettings``.
+
+    They hide a setting by its name only. Each URL in ``settings.FASTSTREAM`` becomes a PrivateURL, in place;
+    settings that are changed later follow with their first use. Nothing is raised for a wrong setting.
+    """
+    with suppress(InvalidBroker):
+        _entries()
+
+
 def broker_settings_from(alias: str, entry: Mapping[str, Any]) -> BrokerSettings:
     """Validate one entry of the setting; raise InvalidBroker with the place and what to do."""
     given = Setting(f"FASTSTREAM[{shown(alias)}]", entry)
@@ -143,17 +156,22 @@ def _broker_settings(alias: str) -> BrokerSettings:
     entries = _entries()
     if alias not in entries:
         raise BrokerDoesNotExist(_does_not_exist(alias))
-    _, parsed = _parsed.setdefault(id(entries), (entries, {}))
+    _, parsed = _parsed[id(entries)]
     if alias not in parsed:
-        parsed.setdefault(alias, broker_settings_from(alias, entries[alias]))
+        parsed.setdefault(alias, broker_settings_from(alias, conceal(entries[alias])))
     return parsed[alias]
 
 
 def _entries() -> Mapping[Any, Any]:
-    entries = getattr(settings, "FASTSTREAM", {})
+    given = getattr(settings, "FASTSTREAM", _NO_ENTRIES)
+    if id(given) in _parsed:
+        return _parsed[id(given)][0]
+    entries = conceal(given)
+    if entries is not given:  # it could not be changed
+        settings.FASTSTREAM = entries
     if not isinstance(entries, Mapping):
         raise InvalidBroker(f"FASTSTREAM must be a dict of aliases, as in {_EXAMPLE}")
-    return entries
+    return _parsed.setdefault(id(entries), (entries, {}))[0]
 
 
 def _does_not_exist(alias: str) -> str:

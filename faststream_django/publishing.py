@@ -219,13 +219,13 @@ def _report(group: list[Outgoing], result: BulkResult, *, robust: bool) -> None:
         message = group[index].message
         logger.error(
             "broker=%s message_id=%r exchange=%r routing_key=%r maybe_sent=%s: the data was committed "
-            "but the message was not confirmed: %s",
+            "but the message was not confirmed: %r",
             group[index].broker,
             message.message_id,
             message.exchange,
             message.routing_key,
             error.maybe_sent,
-            error,
+            str(error),
         )
 
 

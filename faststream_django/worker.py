@@ -121,7 +121,7 @@ async def _start(broker: RabbitBroker, settings: BrokerSettings, url: str) -> No
     from aiormq.exceptions import ChannelClosed
 
     from faststream_django.backends.rabbit import RabbitBackend
-    from faststream_django.backends.rabbit_errors import connect_error
+    from faststream_django.backends.rabbit_errors import connect_error, drop_frames
 
     limit = settings.connect_timeout
     try:
@@ -134,8 +134,12 @@ async def _start(broker: RabbitBroker, settings: BrokerSettings, url: str) -> No
     except ChannelClosed as error:
         await broker.stop()
         raise BrokerRefused(f"a queue or exchange of the subscribers is refused: {error}") from error
+    except BrokerUnavailable:
+        await broker.stop()
+        raise
     except Exception as error:
         await broker.stop()
+        drop_frames(error)
         raise connect_error(error) from error
 
 

@@ -20,7 +20,7 @@ from yarl import URL
 
 from faststream_django.backends.base import Backend, Delivery, Session, Transmit
 from faststream_django.backends.rabbit_driver import RabbitConnection
-from faststream_django.backends.rabbit_errors import connect_error
+from faststream_django.backends.rabbit_errors import connect_error, drop_frames
 from faststream_django.backends.rabbit_logging import quieten_aiormq
 from faststream_django.backends.rabbit_session import RabbitSession
 from faststream_django.conf import BrokerSettings
@@ -65,23 +65,27 @@ class RabbitBackend(Backend):
         await broker._basic_publish(command, producer=producer)  # noqa: SLF001
 
     async def connect(self, url: str) -> Session:
-        # The broker is made for its URL and security options; see FastStream's build_url().
-        options = self._make_broker(url)._connection_kwargs  # noqa: SLF001
-        target = URL(options["url"]).update_query(
-            heartbeat=str(self.settings.heartbeat), name=_connection_name(self.settings.alias)
-        )
-        connection = RabbitConnection(target, context=options["ssl_context"])
+        connection = self._connection(url)
         try:
             await connection.connect()
             session = RabbitSession(connection, self.settings)
             await session.open()
         except Exception as error:
             await _close_quietly(connection)
+            drop_frames(error)
             raise connect_error(error) from error
         except BaseException:
             await _close_quietly(connection)
             raise
         return session
+
+    def _connection(self, url: str) -> RabbitConnection:
+        # The broker is made for its URL and security options; see FastStream's build_url().
+        options = self._make_broker(url)._connection_kwargs  # noqa: SLF001
+        target = URL(options["url"]).update_query(
+            heartbeat=str(self.settings.heartbeat), name=_connection_name(self.settings.alias)
+        )
+        return RabbitConnection(target, context=options["ssl_context"])
 
 
 class _Producer:

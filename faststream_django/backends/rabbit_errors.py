@@ -35,7 +35,7 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 
-__all__ = ["connect_error", "explained", "publish_error"]
+__all__ = ["connect_error", "drop_frames", "explained", "publish_error"]
 
 
 def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a table
@@ -58,6 +58,14 @@ def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a t
     if isinstance(error, NotSent):
         return BrokerUnavailable(f"the connection was lost at once: {error}")
     return BrokerUnavailable(f"{type(error).__name__}: {error}")
+
+
+def drop_frames(error: BaseException) -> None:
+    """Drop the frames of an error of the driver: they hold the URL in local variables, which pages show."""
+    each: BaseException | None = error
+    while each is not None and each.__traceback__ is not None:  # a chain may be a circle
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
 
 
 def publish_error(
