@@ -61,6 +61,13 @@ class Chunk:
             if not deadline.expired():
                 deadline.reschedule(until)
 
+    def patience(self, seconds: float) -> Iterator[float]:
+        """Yield how long to wait, again as long as messages were settled meanwhile."""
+        settled = -1
+        while settled != self.settled:
+            settled = self.settled
+            yield seconds
+
     def unsettled(self) -> Iterator[tuple[int, Delivery]]:
         for index, delivery in self.deliveries.items():
             if not delivery.confirmed and index not in self.errors:

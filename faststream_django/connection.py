@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from faststream_django.backends.base import Backend, Delivery
@@ -188,45 +189,38 @@ class Connection:
 
     def _wait(self, chunk: Chunk, call: ThreadCall[None], limit: float) -> Chunk:
         """Wait for a chunk as long as it makes progress."""
-        settled = -1
-        while settled != chunk.settled:
-            settled = chunk.settled
-            try:
-                call.wait(limit + GRACE)
-            except LoopStalled:
-                continue
-            except LoopStopped as error:
-                return self._give_up(chunk, call, error)
-            except BaseException:
-                call.cancel()
-                raise
-            return chunk
-        return self._give_up(chunk, call, LoopStalled("no progress"))
+        with self._giving_up(chunk, call):
+            for patience in chunk.patience(limit + GRACE):
+                with suppress(LoopStalled):
+                    call.wait(patience)
+                    break
+            else:
+                raise LoopStalled
+        return chunk
 
     async def _await(self, chunk: Chunk, call: TaskCall[None], limit: float) -> Chunk:
         """See _wait()."""
-        settled = -1
-        while settled != chunk.settled:
-            settled = chunk.settled
-            try:
-                await call.wait(limit + GRACE)
-            except LoopStalled:
-                continue
-            except LoopStopped as error:
-                return self._give_up(chunk, call, error)
-            except BaseException:
-                call.cancel()
-                raise
-            return chunk
-        return self._give_up(chunk, call, LoopStalled("no progress"))
-
-    def _give_up(
-        self, chunk: Chunk, call: ThreadCall[None] | TaskCall[None], error: LoopStalled | LoopStopped
-    ) -> Chunk:
-        call.cancel()
-        for index, delivery in chunk.unsettled():
-            chunk.errors[index] = unanswered(delivery, error, connected=self.is_connected)
+        with self._giving_up(chunk, call):
+            for patience in chunk.patience(limit + GRACE):
+                with suppress(LoopStalled):
+                    await call.wait(patience)
+                    break
+            else:
+                raise LoopStalled
         return chunk
+
+    @contextmanager
+    def _giving_up(self, chunk: Chunk, call: ThreadCall[None] | TaskCall[None]) -> Iterator[None]:
+        """Cancel what nobody waits for any more; tell each message what is known when the loop is silent."""
+        try:
+            yield
+        except (LoopStalled, LoopStopped) as error:
+            call.cancel()
+            for index, delivery in chunk.unsettled():
+                chunk.errors[index] = unanswered(delivery, error, connected=self.is_connected)
+        except BaseException:
+            call.cancel()
+            raise
 
     def _limit(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
