@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import contextvars
 import ctypes
 import logging
 import os
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
+
+from faststream_django.calls import Call, LoopStalled, LoopStopped, TaskCall, ThreadCall
+from faststream_django.native_threads import HalfPatched, Threads, native_threads
+from faststream_django.pulse import Pulse
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
 
@@ -35,141 +37,43 @@ Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
-class LoopStopped(Exception):
-    """The loop thread is stopped, or the interpreter is shutting down."""
-
-
-class LoopStalled(Exception):
-    """The loop thread did not answer in time: something blocks it, or the work takes longer."""
-
-
-class Call(ABC, Generic[T]):
-    """One async function on its way to the loop, and what came of it."""
-
-    __slots__ = ("_args", "_context", "_error", "_function", "_settled", "_task", "_value")
-
-    def __init__(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
-        self._function = function
-        self._args = args
-        self._context = contextvars.copy_context()
-        self._task: asyncio.Task[None] | None = None
-        self._settled = False
-        self._value: T
-        self._error: BaseException | None = None
-
-    @abstractmethod
-    def _notify(self) -> None:
-        """Wake the caller; called on the loop thread."""
-
-    def start(self) -> None:
-        """Begin on the loop, in the context of the caller."""
-        if not self._settled:
-            loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._work(), context=self._context)
-
-    async def _work(self) -> None:
-        try:
-            self._value = await self._function(*self._args)
-        except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop for every caller
-            self.settle(error)
-        else:
-            self.settle(None)
-
-    def settle(self, error: BaseException | None) -> None:
-        if self._settled:
-            return
-        if isinstance(error, asyncio.CancelledError):
-            error = LoopStopped("the loop thread was stopped while the call was under way")
-        self._error = error
-        self._settled = True
-        self._notify()
-
-    def cancel(self) -> None:
-        """Give up, from any thread: the work is cancelled and its outcome dropped."""
-        self._settled = True
-        if self._task is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: so is the task
-                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-
-    def _result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-class ThreadCall(Call[T]):
-    """A call whose caller is a thread: it waits on a plain lock, the cheapest thing to wait for."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
-        super().__init__(function, args)
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def _notify(self) -> None:
-        self._lock.release()
-
-    def wait(self, timeout: float | None) -> T:
-        """Return the result; raise LoopStalled if there is none within `timeout` seconds."""
-        if not self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
-            raise _stalled(timeout)
-        self._lock.release()
-        return self._result()
-
-
-class TaskCall(Call[T]):
-    """A call whose caller is a task of another event loop, or of this one."""
-
-    __slots__ = ("_done", "_loop")
-
-    def __init__(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
-        super().__init__(function, args)
-        self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[None] = self._loop.create_future()
-
-    def _notify(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop of the caller is closed
-            self._loop.call_soon_threadsafe(self._resolve)
-
-    def _resolve(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
-
-    async def wait(self, timeout: float | None) -> T:
-        """See ThreadCall.wait()."""
-        done, _ = await asyncio.wait([self._done], timeout=timeout)
-        if not done:
-            raise _stalled(timeout)
-        return self._result()
-
-
-def _stalled(timeout: float | None) -> LoopStalled:
-    return LoopStalled(f"no answer from the loop thread within {timeout} s")
-
-
 class _Running:
     """A loop and its thread: everything that a forked child has to leave alone."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, threads: Threads, name: str, ended: Callable[[_Running], None]) -> None:
         self.pid = os.getpid()
-        self.loop = asyncio.new_event_loop()
+        self.threads = threads
+        self.loop = threads.new_event_loop()
         self.inbox: deque[Call[Any]] = deque()
-        self.waking = False
+        self.under_way: set[Call[Any]] = set()
         self.closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closed = False
+        self.thread_id: int | None = None
+        self._waking = False
+        self._pulse = Pulse(self.loop, lambda: bool(self.under_way))
         self._name = name
-        self._gate = threading.Lock()
+        self._ended = ended
+        self._gate = threads.new_lock()
         self._pausing = False
         self._parked = False
         self.start_thread()
 
     def start_thread(self) -> None:
-        # A daemon: the interpreter joins other threads before atexit, so the loop would hang the exit.
-        self.thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+        self.thread = self.threads.make_thread(self._main, self._name)
         self.thread.start()
 
     def _main(self) -> None:
+        self.thread_id = self.threads.get_ident()
+        parked = False
+        try:
+            parked = self._run_until_parked()
+        finally:
+            self.thread_id = None
+            if not parked:
+                self._bury()
+
+    def _run_until_parked(self) -> bool:
+        """Run the loop. Return True if it is to be run again, in another thread."""
         while not self.loop.is_closed():
             try:
                 self.loop.run_forever()
@@ -180,30 +84,44 @@ class _Running:
             with self._gate:
                 if self._pausing:
                     self._parked = True
-                    return
+                    return True
             if self.closed:
                 self.loop.run_until_complete(self.loop.shutdown_asyncgens())
                 self.loop.close()
-                return
+        return False
+
+    def _bury(self) -> None:
+        """Tell all who wait that nobody will answer them, whatever ended the thread."""
+        expected, self.closed = self.closed, True
+        self.refuse()
+        for call in tuple(self.under_way):
+            call.settle(LoopStopped("the loop thread ended while the call was under way"))
+        self.loop.close()
+        self._ended(self)
+        if not expected:
+            logger.error("Foreign code ended the loop thread; the next call starts another")
 
     def submit(self, call: Call[Any]) -> None:
+        call.host = self
         self.inbox.append(call)
         # One wake for many callers. The order matters: drain() lowers the flag before it looks.
-        if not self.waking:
-            self.waking = True
+        if not self._waking:
+            self._waking = True
+            self._pulse.expect()
             with contextlib.suppress(RuntimeError):  # closed: seen by the check below
                 self.loop.call_soon_threadsafe(self.drain)
         if self.closed:
             self.refuse()
 
     def drain(self) -> None:
-        self.waking = False
+        self._waking = False
         inbox = self.inbox
         if self.closed:  # what began now would be left unfinished
             self.refuse()
             return
         while inbox:
             inbox.popleft().start()
+        self._pulse.begin()
 
     def refuse(self) -> None:
         """End what came too late to be started."""
@@ -211,12 +129,16 @@ class _Running:
             while True:
                 self.inbox.popleft().settle(LoopStopped("the loop thread is stopped"))
 
+    def stalled(self) -> None:
+        self._pulse.report(self.thread_id)
+
     def pause(self) -> None:
         """Bring the loop to rest before a fork: no lock is held, no warning is due, nothing is half done."""
         self._pausing = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        with contextlib.suppress(RuntimeError):  # closed by foreign code: there is nothing to rest
+            self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(QUIESCE_TIMEOUT)
-        _wait_for_os_thread(self.thread)
+        self._wait_for_os_thread()
 
     def resume(self) -> None:
         with self._gate:
@@ -225,15 +147,28 @@ class _Running:
         if parked:
             self.start_thread()
 
+    def _wait_for_os_thread(self) -> None:
+        """Wait until the kernel has let the joined thread go.
+
+        Not all join() do, and os.fork() would count and report the thread.
+        """
+        entry = Path(f"/proc/self/task/{self.thread.native_id}")
+        deadline = time.monotonic() + 0.1
+        while not self.thread.is_alive() and entry.exists() and time.monotonic() < deadline:
+            self.threads.sleep(0.0001)
+
     async def shut_down(self) -> None:
         """Let the closers finish what is in flight, then cancel whatever is left."""
         await asyncio.gather(*(closer() for closer in self.closers), return_exceptions=True)
         self.closed = True
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT)
+        end = self.loop.time() + CANCEL_TIMEOUT
+        # Again and again: drivers begin tasks when others of theirs are cancelled.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=max(0.0, end - self.loop.time()))
+            if self.loop.time() >= end:
+                return
 
     def end(self) -> None:
         """Stop the loop within a bound; a loop that is blocked is left to its daemon thread."""
@@ -267,22 +202,38 @@ class LoopThread:
     def is_current(self) -> bool:
         """Tell whether the caller is on the loop thread, where waiting for the loop would never end."""
         running = self._running
-        return running is not None and running.thread is threading.current_thread()
+        return running is not None and running.thread_id == running.threads.get_ident()
 
     def start(self) -> None:
         """Start the thread if it does not run in this process; raise LoopStopped during exit."""
         self._ensure()
 
     def submit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> ThreadCall[T]:
-        """Hand an async function over and return at once; during exit the call ends with LoopStopped."""
-        call = ThreadCall(function, args)
-        self._hand_over(call)
+        """Hand an async function over and return at once.
+
+        Where there is no loop thread, as during exit, the call ends with LoopStopped.
+        """
+        try:
+            running = self._ensure()
+        except LoopStopped as error:
+            lock = threading.Lock()
+            lock.acquire()
+            call = ThreadCall(function, args, lock)
+            call.settle(error)
+            return call
+        call = ThreadCall(function, args, running.threads.new_locked_lock())
+        running.submit(call)
         return call
 
     def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
         """See submit(); for a caller in an event loop, also in this one."""
         call = TaskCall(function, args)
-        self._hand_over(call)
+        try:
+            running = self._ensure()
+        except LoopStopped as error:
+            call.settle(error)
+        else:
+            running.submit(call)
         return call
 
     def run(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
@@ -342,7 +293,7 @@ class LoopThread:
             running, self._running = self._running, None
         if running is None or running.pid != os.getpid():
             return
-        call = ThreadCall(running.shut_down, ())
+        call = ThreadCall(running.shut_down, (), running.threads.new_locked_lock())
         running.submit(call)
         timeout = max(running.closers.values(), default=0.0) + CANCEL_TIMEOUT
         try:
@@ -350,14 +301,6 @@ class LoopThread:
         except LoopStalled:
             logger.warning("The loop thread did not finish its work within %g s", timeout)
         running.end()
-
-    def _hand_over(self, call: Call[Any]) -> None:
-        try:
-            running = self._ensure()
-        except LoopStopped as error:
-            call.settle(error)
-        else:
-            running.submit(call)
 
     def _ensure(self) -> _Running:
         running = self._running
@@ -370,9 +313,18 @@ class LoopThread:
             if self._exiting or sys.is_finalizing():
                 raise LoopStopped("the interpreter is shutting down")
             if self._running is None:
+                try:
+                    threads = native_threads()
+                except HalfPatched as error:
+                    raise LoopStopped(str(error)) from None
                 self._hook()
-                self._running = _Running(self._name)
+                self._running = _Running(threads, self._name, self._forget)
             return self._running
+
+    def _forget(self, running: _Running) -> None:
+        with self._lock:
+            if self._running is running:
+                self._running = None
 
     def _hook(self) -> None:
         if not self._hooked:
@@ -411,17 +363,6 @@ class LoopThread:
         if self._running is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._running))
             self._running = None
-
-
-def _wait_for_os_thread(thread: threading.Thread) -> None:
-    """Wait until the kernel has let the joined thread go.
-
-    Before Python 3.13 join() returns a moment earlier, and os.fork() would count and report the thread.
-    """
-    entry = Path(f"/proc/self/task/{thread.native_id}")
-    deadline = time.monotonic() + 0.1
-    while not thread.is_alive() and entry.exists() and time.monotonic() < deadline:
-        time.sleep(0.0001)
 
 
 loop_thread = LoopThread()

@@ -1,5 +1,7 @@
 import asyncio
 import contextvars
+import logging
+import re
 import signal
 import textwrap
 import threading
@@ -9,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from faststream_django import loop as loop_module
+from faststream_django import pulse
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
 
 SOON = 1.0  # seconds; what is done "at once", on a busy machine
@@ -436,6 +439,162 @@ def test_a_foreign_loop_stop_does_not_end_the_loop(thread):
     assert thread.run(identify, timeout=SOON) == before
 
 
+# What ends or blocks the loop all the same
+
+
+def close_between_two_runs(running):
+    """Close a loop as foreign code can: after it was stopped, before its thread runs it again."""
+    with running._gate:
+        running.loop.call_soon_threadsafe(running.loop.stop)
+        deadline = time.monotonic() + SOON
+        while running.loop.is_running():
+            assert time.monotonic() < deadline
+        running.loop.close()
+    running.thread.join(SOON)
+
+
+def test_a_loop_cannot_be_closed_by_a_callback(thread, caplog):
+    before = thread.run(identify, timeout=SOON)
+
+    post(thread, thread._running.loop.close)
+
+    assert thread.run(identify, timeout=SOON) == before
+    assert "Cannot close a running event loop" in caplog.text
+
+
+def test_a_loop_that_foreign_code_closed_is_replaced(thread, caplog):
+    thread.start()
+    close_between_two_runs(thread._running)
+    began = time.monotonic()
+
+    result = thread.run(double, 21, timeout=LONG)
+
+    assert result == 42
+    assert time.monotonic() - began < SOON
+    assert "Foreign code ended the loop thread" in caplog.text
+
+
+def test_who_waits_for_a_loop_that_foreign_code_closes_is_told_at_once(thread):
+    async def wait():
+        asyncio.current_task()._log_destroy_pending = False
+        begun.set()
+        await asyncio.sleep(LONG)
+
+    begun = threading.Event()
+    call = thread.submit(wait)
+    assert begun.wait(SOON)
+    running = thread._running
+
+    close_between_two_runs(running)
+    late = loop_module.ThreadCall(double, (21,), running.threads.new_locked_lock())
+    running.submit(late)
+
+    for each in (call, late):
+        with pytest.raises(LoopStopped):
+            each.wait(SOON)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_for_any_other_reason_is_replaced(thread):
+    """What logs that a callback wanted to leave is foreign code too."""
+
+    class Leave(logging.Handler):
+        def emit(self, record):
+            raise SystemExit
+
+    def leave():
+        raise KeyboardInterrupt
+
+    running = thread.start() or thread._running
+    handler = Leave()
+    loop_module.logger.addHandler(handler)
+
+    post(thread, leave)
+    running.thread.join(SOON)
+    loop_module.logger.removeHandler(handler)
+
+    assert not running.thread.is_alive()
+    assert running.loop.is_closed()
+    assert thread.run(double, 21, timeout=SOON) == 42
+
+
+@pytest.fixture
+def _quick_pulse(monkeypatch):
+    monkeypatch.setattr(pulse, "TOO_LONG", 0.1)
+    monkeypatch.setattr(pulse, "BEAT", 0.02)
+
+
+def blockages(caplog):
+    return [record.getMessage() for record in caplog.records if "has been blocked for" in record.getMessage()]
+
+
+@pytest.mark.usefixtures("_quick_pulse")
+def test_a_blocked_loop_is_logged_once_with_its_lag_and_its_place(thread, blocked, caplog):
+    for _ in range(2):
+        with pytest.raises(LoopStalled):
+            thread.run(double, 21, timeout=0.2)
+
+    (text,) = blockages(caplog)
+    assert 0.2 <= float(re.search(r"blocked for ([\d.]+) s", text)[1]) < SOON
+    assert "release.wait(LONG)" in text
+
+
+@pytest.mark.usefixtures("_quick_pulse")
+def test_a_call_that_blocks_the_loop_itself_is_logged(thread, caplog):
+    async def middleware():
+        await asyncio.sleep(0.1)
+        release.wait(LONG)
+
+    release = threading.Event()
+
+    with pytest.raises(LoopStalled):
+        thread.run(middleware, timeout=0.4)
+    release.set()
+
+    (text,) = blockages(caplog)
+    assert 0.1 < float(re.search(r"blocked for ([\d.]+) s", text)[1]) <= 0.35
+    assert "release.wait(LONG)" in text
+
+
+@pytest.mark.usefixtures("_quick_pulse")
+def test_the_next_blockage_is_logged_again(thread, caplog):
+    async def block():
+        release.wait(LONG)
+
+    release = threading.Event()
+
+    for _ in range(2):
+        with pytest.raises(LoopStalled):
+            thread.run(block, timeout=0.2)
+        release.set()
+        thread.run(double, 21, timeout=SOON)
+        release.clear()
+
+    assert len(blockages(caplog)) == 2
+
+
+@pytest.mark.usefixtures("_quick_pulse")
+def test_a_loop_that_turns_is_not_logged_however_long_its_work_takes(thread, caplog):
+    with pytest.raises(LoopStalled):
+        thread.run(asyncio.sleep, LONG, timeout=0.3)
+
+    assert blockages(caplog) == []
+
+
+def test_the_pulse_stops_when_nobody_waits(thread):
+    thread.run(double, 21, timeout=SOON)
+    running = thread._running
+
+    with pytest.raises(LoopStalled):
+        thread.run(asyncio.sleep, LONG, timeout=0)
+    loop_idle = threading.Event()
+    running.loop.call_soon_threadsafe(running.loop.call_later, pulse.BEAT * 1.5, loop_idle.set)
+
+    assert loop_idle.wait(SOON)
+    assert not running._pulse._is_beating
+    assert running.under_way == set()
+
+
 # Stop
 
 
@@ -656,12 +815,29 @@ def test_a_call_that_never_began_is_told_that_the_loop_stopped(thread, blocked):
         call.wait(SOON)
 
 
+def test_a_call_that_the_end_of_the_loop_overtakes_is_told(thread, blocked):
+    """Its task is cancelled before its first step, where nothing of it runs any more."""
+    running = thread._running
+    stopping = threading.Thread(target=thread.stop)
+    stopping.start()
+    while not running.inbox:
+        assert stopping.is_alive()
+    call = loop_module.ThreadCall(double, (21,), running.threads.new_locked_lock())
+    running.submit(call)
+
+    blocked.set()
+
+    with pytest.raises(LoopStopped):
+        call.wait(SOON)
+    stopping.join(SOON)
+
+
 @pytest.mark.parametrize("moment", ["shut_down", "end", "afterwards"])
 def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, moment):
     """Its thread took hold of the loop before stop() did and hands over after the rest was cancelled."""
     thread.start()
     running = thread._running
-    call = loop_module.ThreadCall(Work(), ())
+    call = loop_module.ThreadCall(Work(), (), running.threads.new_locked_lock())
     shut_down, end = running.shut_down, running.end
 
     async def shut_down_and_meet():
@@ -764,6 +940,7 @@ def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_scr
 FORKS = """
 import asyncio, os, sys, threading, time, warnings
 from faststream_django import loop as loop_module
+from faststream_django import pulse
 from faststream_django.loop import LoopStalled, loop_thread
 
 async def double(number):

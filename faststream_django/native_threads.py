@@ -1,0 +1,261 @@
+"""Threads of the operating system, also where gevent has replaced what the standard library calls a thread.
+
+After ``gevent.monkey.patch_all()`` a `threading.Thread` is a greenlet of its caller's own thread. An event
+loop on it would be the running loop of every other greenlet there, and Django's ORM would refuse to work. So
+the thread, its locks and its loop are made of the originals, and only who waits for it waits in gevent's way.
+Imports gevent only where gevent has patched something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
+
+__all__ = ["HalfPatched", "Lock", "Thread", "Threads", "native_threads"]
+
+# Seconds. A greenlet that waits without a limit would leave its hub without anything to wait for.
+FOREVER = 1e8
+
+Ts = TypeVarTuple("Ts")
+T = TypeVar("T")
+
+
+class HalfPatched(Exception):
+    """gevent has patched the sockets, or the waiting for them, but not the threads."""
+
+
+class Lock(Protocol):
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...  # noqa: FBT001, FBT002
+    def release(self) -> None: ...
+
+
+class Thread(Protocol):
+    @property
+    def native_id(self) -> int | None: ...
+    def start(self) -> None: ...
+    def join(self, timeout: float | None = None) -> None: ...
+    def is_alive(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """What a loop thread is made of: chosen once for each, when it is started."""
+
+    make_thread: Callable[[Callable[[], None], str], Thread]
+    """A daemon, which runs a function. The interpreter waits for the others before it calls atexit."""
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+    new_lock: Callable[[], AbstractContextManager[Any]]
+    new_locked_lock: Callable[[], Lock]
+    """For the one who waits: locked from the start, and released by another thread."""
+    get_ident: Callable[[], int]
+    sleep: Callable[[float], None]
+
+
+def native_threads() -> Threads:
+    """Return what makes a native thread in this process; raise HalfPatched where nothing can be relied on."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return _of_the_standard_library()
+    if monkey.is_module_patched("threading"):
+        return _under_gevent(monkey.get_original)
+    patched = [
+        name for name in ("_thread", "select", "selectors", "socket") if monkey.is_module_patched(name)
+    ]
+    if patched:
+        raise HalfPatched(
+            f"gevent has patched {', '.join(patched)} but not threading, so the loop thread cannot wait for "
+            "its sockets. Call gevent.monkey.patch_all() without thread=False, before everything else"
+        )
+    return _of_the_standard_library()
+
+
+def _of_the_standard_library() -> Threads:
+    # As they are now: what is patched later must not reach a thread that runs.
+    allocate_lock = threading.Lock
+
+    def new_locked_lock() -> Lock:
+        lock = allocate_lock()
+        lock.acquire()
+        return lock
+
+    return Threads(
+        make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
+        new_event_loop=asyncio.new_event_loop,
+        new_lock=allocate_lock,
+        new_locked_lock=new_locked_lock,
+        get_ident=threading.get_ident,
+        sleep=time.sleep,
+    )
+
+
+def _under_gevent(original: Callable[[str, str], Any]) -> Threads:
+    new_lock = original("_thread", "allocate_lock")
+    get_ident = original("_thread", "get_ident")
+    start_thread = original("_thread", "start_new_thread")
+    return Threads(
+        make_thread=lambda target, name: _NativeThread(target, name, start_thread, new_lock),
+        new_event_loop=lambda: _NativeLoop(original("selectors", "DefaultSelector")(), original),
+        new_lock=new_lock,
+        new_locked_lock=_GreenletLock,
+        get_ident=get_ident,
+        sleep=original("time", "sleep"),
+    )
+
+
+class _NativeThread:
+    """The part of `threading.Thread` that is needed, without any of its patched parts."""
+
+    def __init__(
+        self,
+        target: Callable[[], None],
+        name: str,
+        start_thread: Callable[[Callable[[], None], tuple[()]], int],
+        new_lock: Callable[[], Lock],
+    ) -> None:
+        self.name = name
+        self.native_id: int | None = None
+        self._target = target
+        self._start_thread = start_thread
+        self._running = new_lock()
+
+    def start(self) -> None:
+        self._running.acquire()
+        self._start_thread(self._run, ())
+
+    def join(self, timeout: float | None = None) -> None:
+        if self._running.acquire(timeout=-1 if timeout is None else timeout):
+            self._running.release()
+
+    def is_alive(self) -> bool:
+        if self._running.acquire(blocking=False):
+            self._running.release()
+            return False
+        return True
+
+    def _run(self) -> None:
+        self.native_id = threading.get_native_id()
+        try:
+            self._target()
+        finally:
+            self._running.release()
+
+
+class _NativeLoop(asyncio.SelectorEventLoop):
+    """An event loop on the original selector. Its worker threads are real, one for each function.
+
+    The executors of the standard library would start greenlets here, on a hub that never runs.
+    """
+
+    def __init__(self, selector: Any, original: Callable[[str, str], Any]) -> None:
+        super().__init__(selector)
+        self._start_thread = original("_thread", "start_new_thread")
+        self._getaddrinfo = original("socket", "getaddrinfo")
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
+        self._start_thread(self._work, (future, func, args))
+        return future
+
+    def _work(self, future: asyncio.Future[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
+        settle: Callable[[Any], None]
+        outcome: Any
+        try:
+            settle, outcome = future.set_result, function(*args)
+        except BaseException as error:  # noqa: BLE001 - the one who awaits it decides
+            settle, outcome = future.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.call_soon_threadsafe(_unless_done, future, settle, outcome)
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        return await self.run_in_executor(None, self._getaddrinfo, host, port, family, type, proto, flags)
+
+
+def _unless_done(future: asyncio.Future[T], settle: Callable[[Any], None], outcome: Any) -> None:
+    if not future.done():
+        settle(outcome)
+
+
+class _Bell:
+    """Wakes greenlets of one hub from other threads.
+
+    Each hub has one, which stays: an async watcher is the only thing of a hub that other threads may touch,
+    and that only as long as nobody closes it.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._rung_for: deque[Any] = deque()
+        self._watcher = loop.async_(ref=False)
+        self._watcher.start(self._wake)
+
+    @classmethod
+    def of_this_hub(cls) -> _Bell:
+        hub = import_module("gevent").get_hub()
+        bell = _bells.get(hub)
+        if bell is None:
+            bell = _bells[hub] = cls(hub.loop)
+        return bell
+
+    def ring(self, semaphore: Any) -> None:
+        """Release the semaphore of a greenlet; called by any thread."""
+        self._rung_for.append(semaphore)
+        with contextlib.suppress(ValueError, TypeError):  # the hub is gone, and the greenlet with it
+            self._watcher.send()
+
+    def _wake(self) -> None:
+        while self._rung_for:
+            self._rung_for.popleft().release()
+
+
+_bells: WeakKeyDictionary[Any, _Bell] = WeakKeyDictionary()
+
+
+class _GreenletLock:
+    """A locked lock: a greenlet waits for it while its hub goes on, and any thread may release it."""
+
+    __slots__ = ("_bell", "_is_released", "_semaphore")
+
+    def __init__(self) -> None:
+        self._is_released = False
+        self._semaphore: Any = None
+        self._bell: _Bell | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002
+        if blocking and not self._is_released:
+            self._semaphore = import_module("gevent.lock").Semaphore(0)
+            self._bell = _Bell.of_this_hub()
+            # Either it is seen here that the lock was released, or release() sees the bell.
+            if not self._is_released:
+                self._semaphore.acquire(timeout=FOREVER if timeout < 0 else timeout)
+        return self._is_released
+
+    def release(self) -> None:
+        if self._is_released:
+            return
+        self._is_released = True
+        if self._bell is not None:
+            self._bell.ring(self._semaphore)
