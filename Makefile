@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help environment services test lint matrix bench demo clean
+.PHONY: help environment services test lint matrix soak bench demo clean
 
 VENV := .venv
 URL := memory://
@@ -31,6 +31,9 @@ lint: environment ## Check style, types and the direction of imports
 
 matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1")
 	@scripts/matrix $(PAIRS)
+
+soak: services ## Run the long tests: restarts, random faults, a stall, a cluster (ARGS="--minutes 3")
+	@$(VENV)/bin/python -m tests.soak $(ARGS)
 
 bench: services ## Compare publishing with peers on a private RabbitMQ node (ARGS="--rounds 3")
 	@$(VENV)/bin/python benchmarks/publish.py $(ARGS)

@@ -67,7 +67,7 @@ class MemorySession(Session):
                 mandatory=message.mandatory,
             )
         except Exception as error:
-            verdict = publish_error(error, delivery, message, alone=True)
+            verdict = publish_error(error, delivery, message, newest=True)
             raise explained(verdict, message, self._topology_errors) from error
 
     async def _flow_control(self) -> None:

@@ -69,12 +69,13 @@ def drop_frames(error: BaseException) -> None:
 
 
 def publish_error(
-    error: BaseException, delivery: Delivery, message: Message, *, alone: bool
+    error: BaseException, delivery: Delivery, message: Message, *, newest: bool
 ) -> PublishError | NotSent:
     """Translate what basic_publish raised into the verdict on one message.
 
-    `alone` tells that no other message for the same exchange was in flight on the channel, so that an
-    error of the channel about this exchange is certainly about this message.
+    `newest` tells that no other message was written to the channel after this one. The broker takes the
+    messages of a channel in turn, and none after the one it closes the channel for: the newest was
+    certainly not routed. An earlier one may be in its queue and only wait for its confirm.
     """
     about: dict[str, Any] = {"message_id": message.message_id, "broker": delivery.broker}
     name = f"message {message.message_id}"
@@ -95,7 +96,7 @@ def publish_error(
             **about,
         )
     if isinstance(error, ChannelClosed) and _is_about(error, message):
-        verdict = _channel_verdict(error, name, about) if alone else None
+        verdict = _channel_verdict(error, name, about) if newest else None
         if verdict is not None:
             return verdict
     if isinstance(error, TypeError | ValueError | AttributeError | OverflowError | struct.error):

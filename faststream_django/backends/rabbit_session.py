@@ -77,7 +77,7 @@ class RabbitSession(Session):
         if channel is None or channel.is_closed:
             channel = line.channel = await self._open_channel()
         try:
-            await self._publish(channel, message, delivery, alone=True)
+            await self._publish(line, channel, message, delivery)
         except (MessageUnroutable, MessageRejected):
             line.is_proven = not channel.is_closed
             raise
@@ -89,7 +89,7 @@ class RabbitSession(Session):
             raise NotSent("the channel of the exchange was closed")
         async with line.only_one_with(message.message_id):
             try:
-                await self._publish(channel, message, delivery, alone=line.occupants == 1)
+                await self._publish(line, channel, message, delivery)
             except MessageRejected:
                 if line.is_suspect():
                     self._renew(message.exchange, line)
@@ -124,15 +124,11 @@ class RabbitSession(Session):
         task.add_done_callback(self._closing.discard)
 
     async def _publish(
-        self,
-        channel: AbstractChannel,
-        message: Message,
-        delivery: Delivery,
-        *,
-        alone: bool,
+        self, line: _Line, channel: AbstractChannel, message: Message, delivery: Delivery
     ) -> None:
         properties = amqp_properties(message)
         delivery.hand_over()
+        number = line.written = line.written + 1
         try:
             await channel.basic_publish(
                 message.body,
@@ -145,9 +141,9 @@ class RabbitSession(Session):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise publish_error(error, delivery, message, alone=alone) from error
+            raise publish_error(error, delivery, message, newest=line.written == number) from error
         except Exception as error:
-            verdict = publish_error(error, delivery, message, alone=alone)
+            verdict = publish_error(error, delivery, message, newest=line.written == number)
             raise explained(verdict, message, self._topology_errors) from error
 
     async def _unblocked(self, delivery: Delivery) -> None:
@@ -196,6 +192,7 @@ class _Line:
         self.is_proven = False
         self.turn = asyncio.Lock()
         self.occupants = 0
+        self.written = 0
         self.nacks = 0
         self._since = time.monotonic()
         self._emptied = asyncio.Event()

@@ -1,5 +1,7 @@
 """Private servers for the tests: started by them, on loopback, gone with them."""
 
+from .cluster import RabbitMQCluster
+from .ledger import Account, Ledger
 from .ports import MuteServer, free_port, unused_port
 from .postgresql import PostgreSQLCluster
 from .processes import MissingService, OwnedProcess
@@ -8,12 +10,15 @@ from .rabbitmq import ClientConnection, RabbitMQNode, StoredMessage
 from .redis import RedisServer
 
 __all__ = [
+    "Account",
     "ClientConnection",
     "FaultProxy",
+    "Ledger",
     "MissingService",
     "MuteServer",
     "OwnedProcess",
     "PostgreSQLCluster",
+    "RabbitMQCluster",
     "RabbitMQNode",
     "RedisServer",
     "StoredMessage",

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,15 @@ vm_memory_monitor:set_vm_memory_high_watermark({watermark}),
 Wait = fun Wait() ->
     case lists:any(fun({{{{resource_limit, memory, _}}, _}}) -> true; (_) -> false end,
                    rabbit_alarm:get_alarms()) of
-        {raised} -> ok;
+        {raised} -> erlang:system_time(microsecond);
         _ -> timer:sleep(10), Wait()
     end
 end,
 Wait().
+"""
+_QUEUE = """
+{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>)),
+sys:{action}(amqqueue:get_pid(Queue)).
 """
 
 
@@ -72,10 +77,12 @@ class ClientConnection:
 class RabbitMQNode:
     """One node on loopback with its own files, cookie, ports and epmd.
 
-    start() again after stop() or kill() keeps the port and what was durable.
+    start() again after stop() or kill() keeps the port and what was durable. A node with a `seed` shares
+    its cookie and its epmd, as the nodes of one cluster must.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: "RabbitMQNode | None" = None) -> None:
+        self._seed = seed
         self._sbin = _find_sbin()
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="tests-rabbitmq-"))
@@ -83,6 +90,8 @@ class RabbitMQNode:
         self._epmd: OwnedProcess | None = None
         self._server: OwnedProcess | None = None
         self._is_paused = False
+        self.answers_since = 0.0
+        """When (time.monotonic) clients could be served again after a start or an alarm."""
         self._write_files()
 
     @staticmethod
@@ -104,19 +113,12 @@ class RabbitMQNode:
         """Start the node and wait until it speaks AMQP."""
         if self.is_running:
             return
-        if self._epmd is None or not self._epmd.is_running:
-            self._epmd = self._launch(
-                [_find_epmd(), "-port", self._env["ERL_EPMD_PORT"], "-address", LOOPBACK],
-                log="epmd.log",
-            )
-            self._epmd.wait_until(lambda: _accepts(int(self._env["ERL_EPMD_PORT"])), timeout=10, what="epmd")
+        self._start_epmd()
         self._pid_file.unlink(missing_ok=True)
         self._server = self._launch([self._sbin / "rabbitmq-server"], log="server.log")
-        self._server.wait_until(
-            lambda: _speaks_amqp(self.port) and self._pid_file.exists(),
-            timeout=START_TIMEOUT,
-            what="RabbitMQ",
-        )
+        self._server.wait_until(lambda: _speaks_amqp(self.port), timeout=START_TIMEOUT, what="RabbitMQ")
+        self.answers_since = time.monotonic()
+        self._server.wait_until(self._pid_file.exists, timeout=START_TIMEOUT, what="RabbitMQ")
 
     def stop(self) -> None:
         """Stop the node as a system administrator does: connections are closed, data is kept."""
@@ -160,6 +162,11 @@ class RabbitMQNode:
 
     # Questions and commands
 
+    @property
+    def name(self) -> str:
+        """The name of the node, as a cluster knows it."""
+        return f"tests{self.port}@localhost"
+
     def url(self, user: str = "guest", password: str = "guest", vhost: str = "/") -> str:
         user, password = quote(user, safe=""), quote(password, safe="")
         path = "" if vhost == "/" else quote(vhost, safe="")
@@ -188,7 +195,8 @@ class RabbitMQNode:
         try:
             yield
         finally:
-            self.ctl("eval", _ALARM.format(watermark="0.4", raised="false"))
+            over = float(self.ctl("eval", _ALARM.format(watermark="0.4", raised="false"))) / 1e6
+            self.answers_since = time.monotonic() - (time.time() - over)
 
     def close_all_connections(self, reason: str = "closed by a test") -> None:
         """Have the node close every connection: 320 CONNECTION_FORCED."""
@@ -206,6 +214,11 @@ class RabbitMQNode:
             for connection in listed
             if connection.client_properties.get("connection_name") != OWN_CONNECTION
         ]
+
+    def unconfirmed(self) -> int:
+        """Count the messages that the node has and has not confirmed yet, over all its channels."""
+        rows = json.loads(self.ctl("list_channels", "messages_unconfirmed", "--formatter", "json"))
+        return sum(row["messages_unconfirmed"] for row in rows)
 
     @contextlib.contextmanager
     def channel(self) -> Iterator[Any]:
@@ -230,6 +243,15 @@ class RabbitMQNode:
             declared = channel.queue_declare(name, durable=durable, arguments=arguments)
         queue: str = declared.method.queue
         return queue
+
+    @contextlib.contextmanager
+    def suspended(self, queue: str) -> Iterator[None]:
+        """Have a classic queue neither store nor confirm what it gets, until the block of code ends."""
+        self.ctl("eval", _QUEUE.format(action="suspend", queue=queue))
+        try:
+            yield
+        finally:
+            self.ctl("eval", _QUEUE.format(action="resume", queue=queue))
 
     def declare_exchange(
         self,
@@ -311,6 +333,17 @@ class RabbitMQNode:
     def _erlang_pid(self) -> int:
         return int(self._pid_file.read_text())
 
+    def _start_epmd(self) -> None:
+        if self._seed is not None:
+            self._seed._start_epmd()
+        elif self._epmd is None or not self._epmd.is_running:
+            port = self._env["ERL_EPMD_PORT"]
+            self._epmd = self._launch(
+                [_find_epmd(), "-port", port, "-address", LOOPBACK],
+                log="epmd.log",
+            )
+            self._epmd.wait_until(lambda: _accepts(int(port)), timeout=10, what="epmd")
+
     def _launch(self, arguments: list[str | Path], *, log: str) -> OwnedProcess:
         return OwnedProcess(
             [str(argument) for argument in arguments],
@@ -327,9 +360,9 @@ class RabbitMQNode:
             "LC_ALL": "C.UTF-8",
             "HOME": str(files),  # where Erlang looks for its cookie
             "ERL_EPMD_ADDRESS": LOOPBACK,
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": self._seed._env["ERL_EPMD_PORT"] if self._seed else str(free_port()),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,  # not the settings of the machine's own node
-            "RABBITMQ_NODENAME": f"tests{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
@@ -347,7 +380,9 @@ class RabbitMQNode:
 
     def _write_files(self) -> None:
         cookie = self.directory / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(
+            (self._seed.directory / ".erlang.cookie").read_text() if self._seed else secrets.token_hex(16)
+        )
         cookie.chmod(0o400)
         (self.directory / "enabled_plugins").write_text("[].")
         (self.directory / "rabbitmq.conf").write_text(
