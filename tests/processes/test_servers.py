@@ -57,7 +57,8 @@ def test_a_server_publishes_from_the_first_request_to_the_last(
     assert took < 3
     assert server.complaints == []
     assert connected_pids() == set()
-    assert exit_code != 0 or lost_connections({answer["pid"] for answer in answers}) == []
+    if "gunicorn" in command:  # uWSGI and uvicorn do not always give Python the time for its atexit
+        assert lost_connections({answer["pid"] for answer in answers}) == []
 
 
 def test_the_workers_of_a_server_connect_before_they_are_asked(rabbitmq, serve, connected_pids):
