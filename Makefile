@@ -38,6 +38,9 @@ soak: services ## Run the long tests: restarts, random faults, a stall, a cluste
 bench: services ## Compare publishing with peers on a private RabbitMQ node (ARGS="--rounds 3")
 	@$(VENV)/bin/python benchmarks/publish.py $(ARGS)
 
+soak: services ## Publish through an hour of faults (ARGS="--only faults --faults 180")
+	$(VENV)/bin/python -m tests.soak $(ARGS)
+
 demo: environment ## Serve the example project (URL=amqp://guest:guest@127.0.0.1/ for RabbitMQ)
 	$(VENV)/bin/python example_project/demo.py --url "$(URL)"
 
