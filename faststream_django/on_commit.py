@@ -21,6 +21,7 @@ class Pending:
         self.outgoing: list[Outgoing] = []
         self.is_sent = False
         self._send = send
+        self.__qualname__ = "publish_on_commit"  # Django 5.2 logs it when a robust callback raises
 
     def __call__(self) -> None:
         self.is_sent = True
