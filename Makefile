@@ -32,13 +32,10 @@ lint: environment ## Check style, types and the direction of imports
 matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1")
 	@scripts/matrix $(PAIRS)
 
-soak: services ## Run the long tests: restarts, random faults, a stall, a cluster (ARGS="--minutes 3")
-	@$(VENV)/bin/python -m tests.soak $(ARGS)
-
 bench: services ## Compare publishing with peers on a private RabbitMQ node (ARGS="--rounds 3")
 	@$(VENV)/bin/python benchmarks/publish.py $(ARGS)
 
-soak: services ## Publish through an hour of faults (ARGS="--only faults --faults 180")
+soak: services ## Publish through the long faults (ARGS="--only faults --faults 180")
 	$(VENV)/bin/python -m tests.soak $(ARGS)
 
 demo: environment ## Serve the example project (URL=amqp://guest:guest@127.0.0.1/ for RabbitMQ)
