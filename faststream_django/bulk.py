@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +27,9 @@ CHUNK_MESSAGES = 256
 CHUNK_BYTES = 8 * 1024 * 1024
 # A caller who sends everything to a missing queue hears of it before the errors fill the memory.
 MOST_ERRORS = 1000
+# The deadlines are put off with the first verdict after so many seconds, or this part of the timeout: a timer
+# for each message would cost more than the message.
+PROGRESS_STEP, PROGRESS_PART = 0.05, 0.05
 
 
 @dataclass(slots=True)
@@ -39,14 +43,17 @@ class Chunk:
     previous: Chunk | None = None
     all_begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set on the loop once each message has its place in the line: the next chunk may follow."""
+    all_settled: asyncio.Event = field(default_factory=asyncio.Event)
     deadlines: set[asyncio.Timeout] = field(default_factory=set)
     """Those of every chunk of the bulk that is under way: progress of one is progress of all."""
+    _put_off_at: float = 0.0
 
     @property
     def is_full(self) -> bool:
         return len(self.deliveries) >= CHUNK_MESSAGES or self.size >= CHUNK_BYTES
 
     def add(self, index: int, delivery: Delivery) -> None:
+        delivery.index = index
         self.deliveries[index] = delivery
         self.size += len(delivery.message.body)
 
@@ -56,7 +63,20 @@ class Chunk:
         if previous is not None:
             await previous.all_begun.wait()
 
-    def progress(self, until: float) -> None:
+    def settle(self, delivery: Delivery, error: PublishError | None, timeout: float) -> None:
+        """Note a verdict; the next may take `timeout` seconds."""
+        if error is not None:
+            self.errors[delivery.index] = error
+        self.settled += 1
+        if self.settled == len(self.deliveries):
+            self.all_settled.set()
+        now = time.monotonic()
+        if now - self._put_off_at >= min(PROGRESS_STEP, timeout * PROGRESS_PART):
+            self._put_off_at = now
+            self._put_off(timeout)
+
+    def _put_off(self, timeout: float) -> None:
+        until = asyncio.get_running_loop().time() + timeout
         for deadline in self.deadlines:
             if not deadline.expired():
                 deadline.reschedule(until)
@@ -86,9 +106,10 @@ class BulkResult:
 class Bulk:
     """Cuts items into chunks and adds up what came of them."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, timeout: float = 0.0) -> None:
         self.result = BulkResult()
         self._alias = alias
+        self._timeout = timeout
         self._count = 0
         self._chunk = Chunk()
         self._is_lost = False
@@ -100,7 +121,7 @@ class Bulk:
         if isinstance(item, InvalidMessage):
             self.result.errors[index] = item
             return None
-        self._chunk.add(index, Delivery(item, self._alias))
+        self._chunk.add(index, Delivery(item, self._alias, self._timeout))
         return self._take() if self._chunk.is_full else None
 
     def rest(self) -> Chunk | None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from faststream_django.native_threads import Lock
 
-__all__ = ["Call", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall"]
+__all__ = ["Call", "Job", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall", "Work"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class LoopStalled(Exception):
 
 
 class Host(Protocol):
-    """Where calls are carried out."""
+    """Where calls are carried out; a call that came too late has none."""
 
     loop: asyncio.AbstractEventLoop
     under_way: set[Call[Any]]
@@ -34,19 +34,57 @@ class Host(Protocol):
         """Note, in any thread, that a caller's time is over."""
 
 
-class Call(ABC, Generic[T]):
-    """One async function on its way to the loop, and what came of it."""
+class Job(Protocol):
+    """What a call is about. Everything is called on the loop thread."""
 
-    __slots__ = ("_args", "_context", "_error", "_function", "_settled", "_task", "_value", "host")
+    def begin(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, and have the call settled when it is done. Must not raise."""
 
-    host: Host
-    """Set by the host when it takes the call."""
+    def expire(self) -> None:
+        """The time is over: settle the call soon, with what is known."""
 
-    def __init__(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
+    def drop(self) -> None:
+        """Nobody waits any more."""
+
+
+class Work:
+    """An async function, run in a task in the context of the caller. Its time limit is its own affair."""
+
+    __slots__ = ("_args", "_function", "_task")
+
+    def __init__(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
-        self._context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
+
+    def begin(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._run(call), context=call.context)
+
+    async def _run(self, call: Call[Any]) -> None:
+        try:
+            value = await self._function(*self._args)
+        except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop for every caller
+            call.settle(error)
+        else:
+            call.settle(None, value)
+
+    def expire(self) -> None:
+        """Go on: the function knows its own limit."""
+
+    def drop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Call(ABC, Generic[T]):
+    """One job on its way to the loop, and what came of it."""
+
+    __slots__ = ("_error", "_job", "_settled", "_value", "context", "host")
+
+    def __init__(self, job: Job, host: Host | None) -> None:
+        self.host = host
+        self.context = contextvars.copy_context()
+        self._job = job
         self._settled = False
         self._value: T
         self._error: BaseException | None = None
@@ -56,42 +94,46 @@ class Call(ABC, Generic[T]):
         """Wake the caller; called on the loop thread."""
 
     def start(self) -> None:
-        """Begin on the loop, in the context of the caller."""
-        if not self._settled:
+        """Begin; called on the loop thread."""
+        if not self._settled and self.host is not None:
             self.host.under_way.add(self)
-            self._task = self.host.loop.create_task(self._work(), context=self._context)
+            self._job.begin(self, self.host.loop)
 
-    async def _work(self) -> None:
-        try:
-            self._value = await self._function(*self._args)
-        except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop for every caller
-            self.settle(error)
-        else:
-            self.settle(None)
-        self.host.under_way.discard(self)
-
-    def settle(self, error: BaseException | None) -> None:
+    def settle(self, error: BaseException | None, value: Any = None) -> None:
         if self._settled:
             return
         if isinstance(error, asyncio.CancelledError):
             error = LoopStopped("the loop thread was stopped while the call was under way")
         self._error = error
+        self._value = value
         self._settled = True
+        if self.host is not None:
+            self.host.under_way.discard(self)
         self._notify()
 
     def cancel(self) -> None:
-        """Give up, from any thread: the work is cancelled and its outcome dropped."""
+        """Give up, from any thread: the job is dropped, and so is its outcome."""
         self._settled = True
-        if self._task is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: so is the task
-                self.host.loop.call_soon_threadsafe(self._drop, self._task)
+        self._on_the_loop(self._drop)
 
-    def _drop(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        self.host.under_way.discard(self)  # a task that has not begun will not
+    def _drop(self) -> None:
+        if self.host is not None:
+            self.host.under_way.discard(self)
+        self._job.drop()
+
+    def _expire(self) -> None:
+        if not self._settled:
+            self._job.expire()
+
+    def _on_the_loop(self, function: Callable[[], None]) -> None:
+        if self.host is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the job with it
+            self.host.loop.call_soon_threadsafe(function)
 
     def _stalled(self, timeout: float | None) -> LoopStalled:
-        self.host.stalled()
+        if self.host is not None:
+            self.host.stalled()
         return LoopStalled(f"no answer from the loop thread within {timeout} s")
 
     def _result(self) -> T:
@@ -105,19 +147,22 @@ class ThreadCall(Call[T]):
 
     __slots__ = ("_lock",)
 
-    def __init__(
-        self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...], locked_lock: Lock
-    ) -> None:
-        super().__init__(function, args)
+    def __init__(self, job: Job, host: Host | None, locked_lock: Lock) -> None:
+        super().__init__(job, host)
         self._lock = locked_lock
 
     def _notify(self) -> None:
         self._lock.release()
 
-    def wait(self, timeout: float | None) -> T:
-        """Return the result; raise LoopStalled if there is none within `timeout` seconds."""
+    def wait(self, timeout: float | None, grace: float = 0.0) -> T:
+        """Return the result; raise LoopStalled if there is none within `timeout` seconds.
+
+        With `grace` the job is told then, and has so many seconds more to say what it knows.
+        """
         if not self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
-            raise self._stalled(timeout)
+            self._on_the_loop(self._expire)
+            if not (grace and self._lock.acquire(timeout=grace)):
+                raise self._stalled(timeout)
         self._lock.release()
         return self._result()
 
@@ -127,8 +172,8 @@ class TaskCall(Call[T]):
 
     __slots__ = ("_done", "_loop")
 
-    def __init__(self, function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
-        super().__init__(function, args)
+    def __init__(self, job: Job, host: Host | None) -> None:
+        super().__init__(job, host)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
 
@@ -140,9 +185,12 @@ class TaskCall(Call[T]):
         if not self._done.done():
             self._done.set_result(None)
 
-    async def wait(self, timeout: float | None) -> T:
+    async def wait(self, timeout: float | None, grace: float = 0.0) -> T:
         """See ThreadCall.wait()."""
         done, _ = await asyncio.wait([self._done], timeout=timeout)
+        if not done and grace:
+            self._on_the_loop(self._expire)
+            done, _ = await asyncio.wait([self._done], timeout=grace)
         if not done:
             raise self._stalled(timeout)
         return self._result()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from faststream_django.backends.base import Backend, Delivery
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
+from faststream_django.calls import Call
 from faststream_django.conf import BrokerSettings
 from faststream_django.courier import Courier
 from faststream_django.loop import (
@@ -106,21 +107,30 @@ class Connection:
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
-        delivery = Delivery(message, self.settings.alias)
-        limit = self._limit(timeout)
+        delivery = Delivery(message, self.settings.alias, self._limit(timeout))
+        self._loop.refuse_itself()
+        call = self._loop.hand_over(_Posting(self, delivery))
         try:
-            self._loop.run(self._deliver, delivery, limit, timeout=limit + GRACE)
+            call.wait(delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
+            call.cancel()
             conclude(delivery, error, connected=self.is_connected)
+        except BaseException:
+            call.cancel()
+            raise
 
     async def asend(self, message: Message, timeout: float | None = None) -> None:
         """See send()."""
-        delivery = Delivery(message, self.settings.alias)
-        limit = self._limit(timeout)
+        delivery = Delivery(message, self.settings.alias, self._limit(timeout))
+        call = self._loop.ahand_over(_Posting(self, delivery))
         try:
-            await self._loop.arun(self._deliver, delivery, limit, timeout=limit + GRACE)
+            await call.wait(delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
+            call.cancel()
             conclude(delivery, error, connected=self.is_connected)
+        except BaseException:
+            call.cancel()
+            raise
 
     def send_many(
         self,
@@ -137,7 +147,7 @@ class Connection:
         """
         self._loop.refuse_itself()
         limit = self._limit(timeout)
-        bulk = Bulk(self.settings.alias)
+        bulk = Bulk(self.settings.alias, limit)
         under_way: deque[tuple[Chunk, ThreadCall[None]]] = deque()
         try:
             for item in items:
@@ -166,7 +176,7 @@ class Connection:
     ) -> BulkResult:
         """See send_many()."""
         limit = self._limit(timeout)
-        bulk = Bulk(self.settings.alias)
+        bulk = Bulk(self.settings.alias, limit)
         under_way: deque[tuple[Chunk, TaskCall[None]]] = deque()
         try:
             async for item in items:
@@ -228,7 +238,7 @@ class Connection:
     # From here on everything runs on the loop thread.
 
     async def _begin(self) -> None:
-        self._courier_here().start()
+        self.courier_here().start()
 
     async def _end(self, timeout: float) -> None:
         courier, self._courier = self._courier, None
@@ -236,22 +246,45 @@ class Connection:
             self._loop.remove_closer(courier.close)
             await courier.close(timeout)
 
-    async def _deliver(self, delivery: Delivery, timeout: float) -> None:
-        # Counted from here: the first call in a process makes the backend, which imports the driver.
-        end = asyncio.get_running_loop().time() + timeout
-        await self._courier_here().deliver(delivery, timeout, end)
-
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
-        end = asyncio.get_running_loop().time() + timeout
-        await self._courier_here().deliver_chunk(chunk, timeout, end)
+        await self.courier_here().deliver_chunk(chunk, timeout)
 
-    def _courier_here(self) -> Courier:
+    def courier_here(self) -> Courier:
         """Return the courier of this loop; the one that another loop left behind is not touched."""
         courier = self._courier
         if courier is None or not courier.is_here:
             courier = self._courier = Courier(self._make_backend())
             self._loop.add_closer(courier.close, self.settings.shutdown_timeout)
         return courier
+
+
+class _Posting:
+    """The job of a call that sends one message."""
+
+    __slots__ = ("_connection", "_courier", "_delivery")
+
+    def __init__(self, connection: Connection, delivery: Delivery) -> None:
+        self._connection = connection
+        self._delivery = delivery
+        self._courier: Courier | None = None
+
+    def begin(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002
+        def done(delivery: Delivery, error: BaseException | None) -> None:  # noqa: ARG001
+            call.settle(error)
+
+        try:
+            self._courier = self._connection.courier_here()
+            self._courier.send(self._delivery, done, call.context)
+        except BaseException as error:  # noqa: BLE001 - what a backend raises is its caller's
+            call.settle(error)
+
+    def expire(self) -> None:
+        if self._courier is not None:
+            self._courier.expire(self._delivery)
+
+    def drop(self) -> None:
+        if self._courier is not None:
+            self._courier.drop(self._delivery)
 
 
 def _abandon(bulk: Bulk, under_way: deque[tuple[Chunk, Any]]) -> None:

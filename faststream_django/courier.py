@@ -7,16 +7,20 @@ loop, and left alone after a fork.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from faststream_django.backends.base import Backend, Delivery, NotSent
+from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Settled, Verdict
 from faststream_django.bulk import Chunk
 from faststream_django.exceptions import (
     BrokerUnavailable,
     MessageRejected,
     MessageUnroutable,
     PublishError,
+    TooManyInFlight,
 )
 from faststream_django.messages import Message
 from faststream_django.outcomes import late, middleware_failed, swallowed, unavailable
@@ -27,23 +31,28 @@ __all__ = ["Courier"]
 
 # The part of SHUTDOWN_TIMEOUT that is kept for the closing handshake.
 CLOSING_TIME = 1.0
-# Seconds before a message that was certainly not sent is tried again: the supervisor has to see the loss.
-RETRY_PAUSE = 0.005
+
+Done = Callable[[Delivery, BaseException | None], None]
 
 
 class Courier:
-    """Sends through the session that its supervisor keeps alive, within the window of what may fly."""
+    """Sends through the session that its supervisor keeps alive, within the window of what may fly.
+
+    A message has a task of its own only where a middleware is to see it.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._loop = asyncio.get_running_loop()
         self._supervisor = Supervisor(backend)
         self._window = Window(backend.settings)
         self._shutdown_timeout = backend.settings.shutdown_timeout
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
 
     @property
     def is_here(self) -> bool:
         """Whether it belongs to the running loop."""
-        return self._supervisor.loop is asyncio.get_running_loop()
+        return self._loop is asyncio.get_running_loop()
 
     @property
     def is_connected(self) -> bool:
@@ -61,103 +70,155 @@ class Courier:
             async with asyncio.timeout(limit - closing_time):
                 await self._window.emptied()
         # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
-        closing = asyncio.get_running_loop().create_task(self._supervisor.close())
+        closing = self._loop.create_task(self._supervisor.close())
         await asyncio.wait([closing], timeout=closing_time)
 
-    async def deliver(self, delivery: Delivery, timeout: float, end: float) -> None:
-        """Return once the message is confirmed; raise PublishError when the loop's time reaches `end`.
+    def send(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
+        """Have `done` called once: with None when the message is confirmed, else with what is known.
 
-        `timeout` is what the caller gave, in seconds.
+        That is a PublishError, or what a middleware raised. There is no time limit: see expire().
         """
-        self._window.admit(delivery)
         try:
-            async with asyncio.timeout_at(end) as deadline:
-                await self._pass_on(delivery, timeout)
-        except TimeoutError:
-            if not deadline.expired():  # a middleware's own
-                raise
-            if not delivery.confirmed:
-                raise self._late(delivery, timeout) from None
-        finally:
-            self._window.release(delivery)
+            self._window.admit(delivery)
+        except TooManyInFlight as error:
+            done(delivery, error)
+            return
+        self._begin(delivery, done, context)
 
-    async def deliver_chunk(self, chunk: Chunk, timeout: float, end: float) -> None:
+    def expire(self, delivery: Delivery) -> None:
+        """Conclude a delivery whose time is over."""
+        if delivery.done is None:
+            return
+        error = None if delivery.confirmed else self._late(delivery)
+        self.drop(delivery, error)
+        if error is not None and delivery.posted_at:
+            self._supervisor.unanswered(delivery.posted_at)
+
+    def drop(self, delivery: Delivery, error: BaseException | None = None) -> None:
+        """Stop a delivery: what was not sent is not sent any more."""
+        if delivery.done is None:
+            return
+        self._supervisor.forget(delivery)
+        session = self._supervisor.current
+        if session is not None:
+            session.withdraw(delivery)
+        task = self._tasks.pop(delivery, None)
+        self._finish(delivery, error)
+        if task is not None:
+            task.cancel()
+
+    async def deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
 
-        `end` is put off by `timeout` seconds with each verdict.
+        The time is over when there is no verdict for `timeout` seconds.
         """
-        refusal: BrokerUnavailable | None = None
+
+        def settle(delivery: Delivery, error: BaseException | None) -> None:
+            if isinstance(error, asyncio.CancelledError):  # the loop ends, as the caller will see
+                return
+            if error is not None and not isinstance(error, PublishError):
+                error = middleware_failed(delivery, error)  # the other messages go on
+            chunk.settle(delivery, error, timeout)
+
         try:
-            async with asyncio.timeout_at(end) as deadline:
+            async with asyncio.timeout(timeout) as deadline:
                 chunk.deadlines.add(deadline)
-                async with asyncio.TaskGroup() as group:
-                    await chunk.in_turn()
-                    refusal = await self._begin_all(chunk, timeout, group)
-                    chunk.all_begun.set()
+                await chunk.in_turn()
+                for delivery in chunk.deliveries.values():
+                    await self._window.admit_when_possible(delivery)
+                    self._begin(delivery, settle)
+                chunk.all_begun.set()
+                await chunk.all_settled.wait()
         except TimeoutError:
-            pass  # told below, to each message that has no verdict
+            for _, delivery in tuple(chunk.unsettled()):
+                if delivery.done is None:
+                    chunk.settle(delivery, self._late(delivery), timeout)
+                else:
+                    self.expire(delivery)
         finally:
             chunk.all_begun.set()
             chunk.deadlines.discard(deadline)
-        for index, delivery in chunk.unsettled():
-            if refusal is not None and not delivery.handed_over:
-                chunk.errors[index] = unavailable(delivery, refusal)
-            else:
-                chunk.errors[index] = self._late(delivery, timeout)
+            for _, delivery in tuple(chunk.unsettled()):  # cancelled: nobody waits
+                self.drop(delivery)
 
-    async def _begin_all(
-        self, chunk: Chunk, timeout: float, group: asyncio.TaskGroup
-    ) -> BrokerUnavailable | None:
-        """Give each message its place in the line; return why if there is no session for the rest."""
-        for index, delivery in chunk.deliveries.items():
-            try:
-                await self._supervisor.session(timeout)
-            except BrokerUnavailable as error:
-                return error
-            await self._window.admit_when_possible(delivery)
-            task = group.create_task(self._deliver_one(chunk, index, timeout))
-            # Not in the task itself: it may be cancelled before its first line.
-            task.add_done_callback(partial(self._window.done, delivery))
-        return None
+    def _begin(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
+        delivery.done = done
+        if self._backend.is_direct:
+            self._post(delivery, delivery.message, self._conclude)
+        else:
+            task = self._loop.create_task(self._process(delivery), context=context)
+            self._tasks[delivery] = task
 
-    async def _deliver_one(self, chunk: Chunk, index: int, timeout: float) -> None:
-        delivery = chunk.deliveries[index]
-        try:
-            await self._pass_on(delivery, timeout)
-        except PublishError as error:
-            chunk.errors[index] = error
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
-            # A middleware's own; the other messages go on.
-            chunk.errors[index] = middleware_failed(delivery, error)
-        chunk.settled += 1
-        chunk.progress(asyncio.get_running_loop().time() + timeout)
+    def _post(self, delivery: Delivery, message: Message, settled: Settled) -> None:
+        """Send on the session of the moment, or on the next."""
+        session = self._supervisor.current
+        if session is not None:
+            self._post_on(delivery, message, settled, session)
+        else:
+            answer = partial(self._post_on, delivery, message, settled)
+            self._supervisor.ask(delivery, delivery.timeout, answer)
 
-    async def _pass_on(self, delivery: Delivery, timeout: float) -> None:
+    def _post_on(
+        self,
+        delivery: Delivery,
+        message: Message,
+        settled: Settled,
+        session: Session | BrokerUnavailable,
+    ) -> None:
+        if isinstance(session, BrokerUnavailable):
+            settled(delivery, unavailable(delivery, session))
+        else:
+            delivery.posted_at = time.monotonic()
+            session.post(message, delivery, settled)
+
+    def _conclude(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Take the verdict on a message that went directly to the session."""
+        if isinstance(verdict, NotSent):
+            self._post(delivery, delivery.message, self._conclude)
+            return
+        self._note(delivery, verdict)
+        self._finish(delivery, verdict)
+
+    def _note(self, delivery: Delivery, verdict: PublishError | None) -> None:
+        if verdict is None:
+            delivery.confirmed = True
+            self._supervisor.answered()
+        elif isinstance(verdict, MessageUnroutable | MessageRejected):
+            self._supervisor.answered()
+
+    async def _process(self, delivery: Delivery) -> None:
         """Through the middlewares to the broker."""
-        await self._backend.process(delivery, partial(self._transmit, delivery, timeout))
-        if not delivery.confirmed:
-            raise swallowed(delivery)
+        error: BaseException | None = None
+        try:
+            await self._backend.process(delivery, partial(self._transmit, delivery))
+            if not delivery.confirmed:
+                error = swallowed(delivery)
+        except BaseException as raised:  # noqa: BLE001 - SystemExit would end the loop for every caller
+            error = raised
+        if self._tasks.pop(delivery, None) is not None:
+            self._finish(delivery, error)
 
-    async def _transmit(self, delivery: Delivery, timeout: float, message: Message) -> None:
-        """Send on the session of the moment, again on the next one if it was certainly not sent."""
-        while True:
-            try:
-                session = await self._supervisor.session(timeout)
-            except BrokerUnavailable as error:
-                raise unavailable(delivery, error) from None
-            try:
-                await session.transmit(message, delivery)
-            except NotSent:
-                await asyncio.sleep(RETRY_PAUSE)
-            except (MessageUnroutable, MessageRejected):
-                self._supervisor.answered()
-                raise
-            else:
-                self._supervisor.answered()
-                delivery.confirmed = True
-                return
+    async def _transmit(self, delivery: Delivery, message: Message) -> None:
+        """Send what the middlewares have made of the message."""
+        verdict: Verdict = NotSent()
+        while isinstance(verdict, NotSent):
+            outcome: asyncio.Future[Verdict] = self._loop.create_future()
+            self._post(delivery, message, partial(_tell, outcome))
+            verdict = await outcome
+        self._note(delivery, verdict)
+        if verdict is not None:
+            raise verdict
 
-    def _late(self, delivery: Delivery, timeout: float) -> PublishError:
-        if delivery.handed_over:
-            self._supervisor.unanswered(delivery.handed_over_at)
-        return late(delivery, self._supervisor.outage, timeout)
+    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
+        self._window.release(delivery)
+        done, delivery.done = delivery.done, None
+        if done is not None:
+            done(delivery, error)
+
+    def _late(self, delivery: Delivery) -> PublishError:
+        return late(delivery, self._supervisor.outage, blocked=self._supervisor.is_blocked)
+
+
+def _tell(outcome: asyncio.Future[Verdict], _: Delivery, verdict: Verdict) -> None:
+    if not outcome.done():
+        outcome.set_result(verdict)

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from faststream_django.calls import Call, LoopStalled, LoopStopped, TaskCall, ThreadCall
+from faststream_django.calls import Call, Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
 from faststream_django.native_threads import HalfPatched, Threads, native_threads
 from faststream_django.pulse import Pulse
 
@@ -56,7 +56,11 @@ class _Running:
         self._gate = threads.new_lock()
         self._pausing = False
         self._parked = False
-        self.start_thread()
+        try:
+            self.start_thread()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def start_thread(self) -> None:
         self.thread = self.threads.make_thread(self._main, self._name)
@@ -102,7 +106,6 @@ class _Running:
             logger.error("Foreign code ended the loop thread; the next call starts another")
 
     def submit(self, call: Call[Any]) -> None:
-        call.host = self
         self.inbox.append(call)
         # One wake for many callers. The order matters: drain() lowers the flag before it looks.
         if not self._waking:
@@ -213,27 +216,36 @@ class LoopThread:
 
         Where there is no loop thread, as during exit, the call ends with LoopStopped.
         """
+        return self.hand_over(Work(function, args))
+
+    def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
+        """See submit(); for a caller in an event loop, also in this one."""
+        return self.ahand_over(Work(function, args))
+
+    def hand_over(self, job: Job) -> ThreadCall[Any]:
+        """See submit()."""
         try:
             running = self._ensure()
         except LoopStopped as error:
             lock = threading.Lock()
             lock.acquire()
-            call = ThreadCall(function, args, lock)
+            call: ThreadCall[Any] = ThreadCall(job, None, lock)
             call.settle(error)
             return call
-        call = ThreadCall(function, args, running.threads.new_locked_lock())
+        call = ThreadCall(job, running, running.threads.new_locked_lock())
         running.submit(call)
         return call
 
-    def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
-        """See submit(); for a caller in an event loop, also in this one."""
-        call = TaskCall(function, args)
+    def ahand_over(self, job: Job) -> TaskCall[Any]:
+        """See asubmit()."""
         try:
             running = self._ensure()
         except LoopStopped as error:
+            call: TaskCall[Any] = TaskCall(job, None)
             call.settle(error)
-        else:
-            running.submit(call)
+            return call
+        call = TaskCall(job, running)
+        running.submit(call)
         return call
 
     def run(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
@@ -293,7 +305,9 @@ class LoopThread:
             running, self._running = self._running, None
         if running is None or running.pid != os.getpid():
             return
-        call = ThreadCall(running.shut_down, (), running.threads.new_locked_lock())
+        call: ThreadCall[None] = ThreadCall(
+            Work(running.shut_down, ()), running, running.threads.new_locked_lock()
+        )
         running.submit(call)
         timeout = max(running.closers.values(), default=0.0) + CANCEL_TIMEOUT
         try:
@@ -318,7 +332,10 @@ class LoopThread:
                 except HalfPatched as error:
                     raise LoopStopped(str(error)) from None
                 self._hook()
-                self._running = _Running(threads, self._name, self._forget)
+                try:
+                    self._running = _Running(threads, self._name, self._forget)
+                except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
+                    raise LoopStopped(str(error)) from None
             return self._running
 
     def _forget(self, running: _Running) -> None:

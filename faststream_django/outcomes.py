@@ -35,16 +35,17 @@ MAYBE = (
 )
 
 
-def late(delivery: Delivery, outage: str | None, timeout: float) -> PublishError:
+def late(delivery: Delivery, outage: str | None, *, blocked: bool) -> PublishError:
     """The deadline passed on the loop, which knows how far the message came."""
     name, about = _names(delivery)
+    timeout = delivery.timeout
     if delivery.handed_over:
         return PublishTimeout(
             f"{name} was sent, but the broker did not confirm it within {timeout:g} s. {MAYBE}",
             maybe_sent=True,
             **about,
         )
-    if delivery.blocked:
+    if blocked:
         return BrokerBlocked(
             f"{name} was not sent within {timeout:g} s: the broker blocks publishers (memory or disk "
             "alarm). Free memory or disk space on the broker, then publish again.",
@@ -56,8 +57,8 @@ def late(delivery: Delivery, outage: str | None, timeout: float) -> PublishError
             **about,
         )
     return PublishTimeout(
-        f"{name} was not sent within {timeout:g} s: a middleware or a busy channel held it up. It is "
-        "safe to publish it again.",
+        f"{name} was not sent within {timeout:g} s: a middleware, a busy channel or an unanswered message "
+        "with the same id held it up. It is safe to publish it again.",
         **about,
     )
 

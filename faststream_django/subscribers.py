@@ -23,6 +23,7 @@ from django.utils.module_loading import module_has_submodule
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.conf import broker_aliases, broker_settings
 from faststream_django.exceptions import BrokerRefused
+from faststream_django.loop import loop_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -111,6 +112,7 @@ class _Consumption:
     server: MemoryServer
     loop: asyncio.AbstractEventLoop
     connection: MemoryConnection | None = None
+    broker: RabbitBroker | None = None
     attaching: asyncio.Task[None] | None = None
     process: int = field(default_factory=os.getpid)
 
@@ -125,7 +127,16 @@ class _Consumption:
             await previous.end()
         routers = await _autodiscover_in_thread()
         if any(router.subscribers for router in routers):
-            self.connection = await self.server.attach(build_broker(settings, routers))
+            self.broker = build_broker(settings, routers)
+            self.connection = await self.server.attach(self.broker)
+            if loop_thread.is_current():
+                loop_thread.add_closer(self.finish, settings.shutdown_timeout)
+
+    async def finish(self) -> None:
+        """Take no more messages, and let the handlers that run come to their end."""
+        if self.connection is not None and self.broker is not None:
+            self.connection.cancel()
+            await self.broker.stop()
 
     async def end(self) -> None:
         """Take no more messages.
@@ -135,6 +146,7 @@ class _Consumption:
         """
         if self.connection is None or self.process != os.getpid():
             return
+        loop_thread.remove_closer(self.finish)
         if self.loop is asyncio.get_running_loop():
             self.connection.cancel()
         else:

@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 import time
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 from faststream_django.backends.base import Backend, Session
@@ -38,11 +39,11 @@ class Supervisor:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._settings = backend.settings
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
-        # A dict for its order: whoever waited first goes on first.
-        self._waiters: dict[asyncio.Future[Session | BrokerUnavailable], None] = {}
+        # A dict for its order: whoever asked first goes on first.
+        self._askers: dict[Hashable, Callable[[Session | BrokerUnavailable], None]] = {}
         self._closed = False
         self._silent_since: float | None = None
         self._wanted = asyncio.Event()
@@ -52,8 +53,20 @@ class Supervisor:
         self._logged_at = -LOG_INTERVAL
 
     @property
+    def current(self) -> Session | None:
+        """The session of this moment, if there is one."""
+        session = self._session
+        return None if session is None or session.closed.done() else session
+
+    @property
     def is_connected(self) -> bool:
         return self._session is not None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no messages for the moment."""
+        session = self.current
+        return session is not None and session.is_blocked
 
     @property
     def outage(self) -> str | None:
@@ -67,52 +80,55 @@ class Supervisor:
     def start(self) -> None:
         """Begin to connect. The task outlives its first caller, so it keeps nothing of its context."""
         if self._task is None or self._task.done():
-            self._task = self.loop.create_task(self._keep_alive(), context=contextvars.Context())
+            self._task = self._loop.create_task(self._keep_alive(), context=contextvars.Context())
 
-    async def session(self, patience: float) -> Session:
-        """Return the session, waiting for it as long as the caller likes.
+    def ask(
+        self, asker: Hashable, patience: float, answer: Callable[[Session | BrokerUnavailable], None]
+    ) -> None:
+        """Have `answer` called with the session, now or as soon as there is one.
 
-        Raise BrokerUnavailable at once where waiting is of no use: in an outage that is older than
-        `patience` (seconds), so that a site with a dead broker stays up, and once the supervisor is
-        closed. Raise BrokerRefused as soon as the broker has refused the connection. Whoever is turned
+        It is called with BrokerUnavailable at once where waiting is of no use: in an outage that is older
+        than `patience` (seconds), so that a site with a dead broker stays up, and once the supervisor is
+        closed. With BrokerRefused as soon as the broker has refused the connection. Whoever is turned
         away still makes the supervisor try again soon: it is the probe for all of them.
         """
-        if self._session is not None:
-            return self._session
+        session = self.current
+        if session is not None:
+            answer(session)
+            return
         if self._closed:
-            raise BrokerUnavailable("the connection was stopped")
+            answer(BrokerUnavailable("the connection was stopped"))
+            return
         if isinstance(self._failure, BrokerRefused) and self._failure_age() < REFUSED_PATIENCE:
-            raise BrokerRefused(str(self._failure))
+            answer(BrokerRefused(str(self._failure)))
+            return
         self._wanted.set()
         if self._failure is not None and time.monotonic() - self._down_since > patience:
-            raise BrokerUnavailable(str(self.outage))
+            answer(BrokerUnavailable(str(self.outage)))
+            return
         self.start()
-        waiter: asyncio.Future[Session | BrokerUnavailable] = self.loop.create_future()
-        self._waiters[waiter] = None
-        try:
-            outcome = await waiter
-        finally:
-            self._waiters.pop(waiter, None)
-        if isinstance(outcome, BrokerUnavailable):
-            raise type(outcome)(str(outcome))  # an exception object of its own for each caller
-        return outcome
+        self._askers[asker] = answer
+
+    def forget(self, asker: Hashable) -> None:
+        """Drop the question of one who has gone away."""
+        self._askers.pop(asker, None)
 
     def answered(self) -> None:
         """Note that the broker confirmed or refused a message: the link is alive."""
         self._silent_since = None
 
-    def unanswered(self, sent_at: float) -> None:
-        """Note that a deadline passed without an answer to a message that was sent at `sent_at`.
+    def unanswered(self, posted_at: float) -> None:
+        """Note that a deadline passed without an answer to a message that the session got at `posted_at`.
 
-        The first starts a silence; one more, of a message that was sent during the silence, ends the
-        session: a link can be dead without a sign, for as long as the heartbeat allows.
+        The first starts a silence; one more, of a message that came during the silence, ends the session:
+        a link can be dead without a sign, for as long as the heartbeat allows.
         """
-        session = self._session
+        session = self.current
         if session is None or session.is_blocked:
             return
         if self._silent_since is None:
             self._silent_since = time.monotonic()
-        elif sent_at >= self._silent_since:
+        elif posted_at >= self._silent_since:
             session.abort("two publishes in a row were not answered in time")
 
     async def close(self) -> None:
@@ -188,10 +204,10 @@ class Supervisor:
             self._answer(error)
 
     def _answer(self, outcome: Session | BrokerUnavailable) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(outcome)
-        self._waiters.clear()
+        askers, self._askers = self._askers, {}
+        for answer in askers.values():
+            # An exception object of its own for each.
+            answer(type(outcome)(str(outcome)) if isinstance(outcome, BrokerUnavailable) else outcome)
 
     async def _pause(self, failures: int) -> None:
         refused = isinstance(self._failure, BrokerRefused)

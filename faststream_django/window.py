@@ -44,9 +44,6 @@ class Window:
         self._bytes -= len(delivery.message.body)
         self._changed.set()
 
-    def done(self, delivery: Delivery, _: object) -> None:
-        self.release(delivery)
-
     async def emptied(self) -> None:
         while self._count:
             await self._change()

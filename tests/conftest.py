@@ -13,6 +13,12 @@ from .nodes import MissingService, MuteServer, PostgreSQLCluster, RabbitMQNode, 
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_configure():
+    # A shell ignores SIGINT for its background jobs, and what the tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m deselects
 def pytest_collection_modifyitems(items):
     for item in items:

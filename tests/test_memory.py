@@ -45,7 +45,10 @@ async def connect(url, **entry):
 
 async def send(session, payload="x", queue="", exchange=None, **options):
     message = Message.encode(payload, queue, exchange, **options)
-    await session.transmit(message, Delivery(message, "default"))
+    verdict = asyncio.get_running_loop().create_future()
+    session.post(message, Delivery(message, "default"), lambda _, result: verdict.set_result(result))
+    if error := await verdict:
+        raise error
 
 
 async def until(condition):

@@ -30,26 +30,26 @@ DOWN = "not connected for 3.0 s; last attempt: connection refused"
 
 
 def delivery(**state):
-    return Delivery(Message.encode("secret", "orders", message_id="m"), "default", **state)
+    return Delivery(Message.encode("secret", "orders", message_id="m"), "default", timeout=2.5, **state)
 
 
 @pytest.mark.parametrize(
-    ("state", "outage", "kind", "maybe_sent", "text"),
+    ("handed_over", "outage", "blocked", "kind", "text"),
     [
-        ({"handed_over": True}, None, PublishTimeout, True, "did not confirm it within 2.5 s"),
-        ({"handed_over": True}, DOWN, PublishTimeout, True, "only if consumers ignore duplicates"),
-        ({"handed_over": True, "blocked": True}, None, PublishTimeout, True, "did not confirm"),
-        ({"blocked": True}, None, BrokerBlocked, False, "memory or disk alarm"),
-        ({}, DOWN, BrokerUnavailable, False, DOWN),
-        ({}, DOWN, BrokerUnavailable, False, "safe to publish it again"),
-        ({}, None, PublishTimeout, False, "held it up"),
+        (True, None, False, PublishTimeout, "did not confirm it within 2.5 s"),
+        (True, DOWN, False, PublishTimeout, "only if consumers ignore duplicates"),
+        (True, None, True, PublishTimeout, "did not confirm"),
+        (False, None, True, BrokerBlocked, "memory or disk alarm"),
+        (False, DOWN, False, BrokerUnavailable, DOWN),
+        (False, DOWN, False, BrokerUnavailable, "safe to publish it again"),
+        (False, None, False, PublishTimeout, "held it up"),
     ],
 )
-def test_deadline_tells_how_far_the_message_came(state, outage, kind, maybe_sent, text):
-    error = late(delivery(**state), outage, 2.5)
+def test_deadline_tells_how_far_the_message_came(handed_over, outage, blocked, kind, text):
+    error = late(delivery(handed_over=handed_over), outage, blocked=blocked)
 
     assert type(error) is kind
-    assert error.maybe_sent is maybe_sent
+    assert error.maybe_sent is handed_over
     assert text in str(error)
 
 
@@ -116,10 +116,10 @@ def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_o
 @pytest.mark.parametrize(
     "error",
     [
-        late(delivery(), None, 1),
-        late(delivery(), DOWN, 1),
-        late(delivery(blocked=True), None, 1),
-        late(delivery(handed_over=True), None, 1),
+        late(delivery(), None, blocked=False),
+        late(delivery(), DOWN, blocked=False),
+        late(delivery(), None, blocked=True),
+        late(delivery(handed_over=True), None, blocked=False),
         unanswered(delivery(), LoopStopped("stopped"), connected=True),
         unanswered(delivery(handed_over=True), LoopStopped("stopped"), connected=True),
         unanswered(delivery(), LoopStalled(), connected=True),
@@ -137,7 +137,7 @@ def test_each_error_names_the_message_and_the_broker_and_shows_no_payload(error)
 
 
 def test_each_caller_gets_an_error_of_its_own():
-    one, two = late(delivery(), DOWN, 1), late(delivery(), DOWN, 1)
+    one, two = late(delivery(), DOWN, blocked=False), late(delivery(), DOWN, blocked=False)
 
     assert one is not two
 

@@ -7,25 +7,28 @@ it serves until it breaks, then the connection throws it away and asks the backe
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from faststream_django.exceptions import PublishTimeout
+from faststream_django.exceptions import PublishError, PublishTimeout
 
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
 
-__all__ = ["Backend", "Delivery", "NotSent", "Session", "Transmit"]
+__all__ = ["Backend", "Delivery", "NotSent", "Session", "Settled", "Transmit", "Verdict"]
 
 Transmit = Callable[["Message"], Awaitable[None]]
 
 
 class NotSent(Exception):
     """The session ended before the message was written: the next session may try it."""
+
+
+Verdict = PublishError | NotSent | None
+Settled = Callable[["Delivery", Verdict], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -37,16 +40,30 @@ class Delivery:
 
     message: Message
     broker: str
+    timeout: float = 0.0
+    """What its caller gave, in seconds."""
     handed_over: bool = False
     """Its frames may have reached the broker: without a verdict the outcome is unknown."""
-    handed_over_at: float = 0.0
-    """When that was, on the clock of time.monotonic()."""
+    posted_at: float = 0.0
+    """When a session got it, on the clock of time.monotonic(); 0 before."""
     confirmed: bool = False
     """The broker took responsibility for it."""
-    blocked: bool = False
-    """It waits, or waited last, because the broker blocks publishers."""
     given_up: bool = False
     """Its caller has gone away with the certainty that it was not sent."""
+    done: Callable[[Delivery, BaseException | None], None] | None = None
+    """Told once what came of it; None before it is on its way and after."""
+    index: int = 0
+    """Its place among the messages of a publish of many."""
+    sent_as: Message = field(init=False)
+    """What the middlewares made of the message."""
+    settled: Settled | None = None
+    """Told the verdict of the session that has the message now."""
+    channel: Any = None
+    """Where the session has written it, and the delivery tag that it has there."""
+    tag: int = 0
+
+    def __post_init__(self) -> None:
+        self.sent_as = self.message
 
     def hand_over(self) -> None:
         """Note that the first frame is about to be written; raise PublishTimeout if nobody waits for it.
@@ -54,7 +71,6 @@ class Delivery:
         The order of the two lines, and of those in give_up(), makes the two threads agree.
         """
         self.handed_over = True
-        self.handed_over_at = time.monotonic()
         if self.given_up:
             self.handed_over = False
             raise PublishTimeout("the caller has given up")
@@ -72,13 +88,19 @@ class Session(ABC):
     """Done when the connection is gone; its result says why, without a secret."""
 
     @abstractmethod
-    async def transmit(self, message: Message, delivery: Delivery) -> None:
-        """Send one message and return once the broker has confirmed it.
+    def post(self, message: Message, delivery: Delivery, settled: Settled) -> None:
+        """Send one message; have `settled` called with the verdict.
 
-        Call `Delivery.hand_over()` before the first frame may reach the broker. Raise a PublishError
-        as the verdict, or NotSent if the session ended before the message was written.
-        Must survive cancellation without harm to the other messages of the session, and keep the order
-        of the calls for each exchange.
+        That is None once the broker has confirmed the message, a PublishError, or NotSent if the session
+        ended before the message was written. Call `Delivery.hand_over()` before the first frame may reach
+        the broker. Keep the order of the calls for each exchange.
+        """
+
+    @abstractmethod
+    def withdraw(self, delivery: Delivery) -> None:
+        """Forget a message that has no verdict: nobody waits for one, and it is not sent if it was not yet.
+
+        Must do no harm to the other messages of the session.
         """
 
     @property
@@ -108,6 +130,11 @@ class Backend(ABC):
 
         Called on the loop thread; cancelled when the connect timeout passes.
         """
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether process() adds nothing: the messages may be sent without it."""
+        return False
 
     async def process(self, delivery: Delivery, transmit: Transmit) -> None:
         """Pass the message through the middlewares, the last of which transmits it."""

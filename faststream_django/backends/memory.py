@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from faststream_django.backends.base import Delivery, NotSent, Session
+from faststream_django.backends.base import Delivery, NotSent, Session, Settled, Verdict
 from faststream_django.backends.memory_driver import MemoryConnection
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.backends.rabbit_errors import explained, publish_error
 from faststream_django.backends.rabbit_properties import amqp_properties
 from faststream_django.backends.rabbit_topology import declare_topology
+from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
@@ -48,27 +49,50 @@ class MemorySession(Session):
         self._server = server
         self._flow = asyncio.Lock()
         self._topology_errors: dict[str, str] = {}
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
 
     async def open(self, settings: BrokerSettings) -> None:
         self._topology_errors = await declare_topology(self._connection, settings)
         self._channel = await self._connection.channel(on_return_raises=True)
 
-    async def transmit(self, message: Message, delivery: Delivery) -> None:
+    def post(self, message: Message, delivery: Delivery, settled: Settled) -> None:
+        delivery.sent_as, delivery.settled = message, settled
+        task = asyncio.get_running_loop().create_task(self._publish(message, delivery))
+        self._tasks[delivery] = task
+        task.add_done_callback(lambda _: self._tasks.pop(delivery, None))
+
+    def withdraw(self, delivery: Delivery) -> None:
+        delivery.settled = None
+        if delivery in self._tasks:
+            self._tasks[delivery].cancel()
+
+    async def _publish(self, message: Message, delivery: Delivery) -> None:
+        verdict: Verdict = None
+        try:
+            await self._transmit(message, delivery)
+        except NotSent as error:
+            verdict = error
+        except PublishTimeout as error:  # given up
+            verdict = error
+        except Exception as error:  # noqa: BLE001 - translated
+            verdict = publish_error(error, delivery, newest=True)
+            if isinstance(verdict, MessageUnroutable):
+                verdict = explained(verdict, message, self._topology_errors)
+        if delivery.settled is not None:
+            delivery.settled(delivery, verdict)
+
+    async def _transmit(self, message: Message, delivery: Delivery) -> None:
         await self._flow_control()
         if self.closed.done():
             raise NotSent(self.closed.result())
         delivery.hand_over()
-        try:
-            await self._channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=amqp_properties(message),
-                mandatory=message.mandatory,
-            )
-        except Exception as error:
-            verdict = publish_error(error, delivery, message, newest=True)
-            raise explained(verdict, message, self._topology_errors) from error
+        await self._channel.basic_publish(
+            message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            properties=amqp_properties(message),
+            mandatory=message.mandatory,
+        )
 
     async def _flow_control(self) -> None:
         """Leave the loop to the subscribers, and slow down where they fall far behind.

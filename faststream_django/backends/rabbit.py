@@ -19,7 +19,7 @@ from faststream.response.publish_type import PublishType
 from yarl import URL
 
 from faststream_django.backends.base import Backend, Delivery, Session, Transmit
-from faststream_django.backends.rabbit_driver import RabbitConnection
+from faststream_django.backends.rabbit_driver import RabbitConnection, make_wire
 from faststream_django.backends.rabbit_errors import connect_error, drop_frames
 from faststream_django.backends.rabbit_logging import quieten_aiormq
 from faststream_django.backends.rabbit_session import RabbitSession
@@ -55,11 +55,12 @@ class RabbitBackend(Backend):
         options = {"logger": logging.getLogger("faststream_django"), **self.settings.options}
         return RabbitBroker(url, **options)
 
+    @property
+    def is_direct(self) -> bool:
+        return not self.broker.middlewares
+
     async def process(self, delivery: Delivery, transmit: Transmit) -> None:
         broker = self.broker
-        if not broker.middlewares:
-            await transmit(delivery.message)
-            return
         command = _command(delivery.message)
         producer: Any = _Producer(delivery, transmit)  # of ProducerProto, publish() alone is used here
         await broker._basic_publish(command, producer=producer)  # noqa: SLF001
@@ -85,7 +86,7 @@ class RabbitBackend(Backend):
         target = URL(options["url"]).update_query(
             heartbeat=str(self.settings.heartbeat), name=_connection_name(self.settings.alias)
         )
-        return RabbitConnection(target, context=options["ssl_context"])
+        return RabbitConnection(target, wire=make_wire(), context=options["ssl_context"])
 
 
 class _Producer:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from aiormq.channel import Channel
@@ -13,16 +17,60 @@ from aiormq.connection import Connection
 from aiormq.connection import exception_by_code as connection_error
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands
+from yarl import URL
 
-__all__ = ["RabbitConnection"]
+from faststream_django.backends.rabbit_wire import Wire
+
+__all__ = ["RabbitConnection", "make_wire"]
+
+logger = logging.getLogger("faststream_django.connection")
+
+
+@cache
+def fits_wire() -> bool:
+    """Tell whether this aiormq has a place for a wire; log it once if it has none."""
+    fits = "transport_factory" in inspect.signature(Connection.__init__).parameters
+    if not fits:
+        logger.warning("aiormq %s has no place for the fast lane: it publishes itself", version("aiormq"))
+    return fits
+
+
+def make_wire() -> Wire | None:
+    """Return the wire of a new connection, if there may be one."""
+    return Wire() if fits_wire() else None
 
 
 class RabbitConnection(Connection):
-    """A connection that tells the broker's own words when it is refused, and opens careful channels."""
+    """A connection that tells the broker's own words when it is refused, and opens careful channels.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    Publishes go through its wire; an aiormq that has no place for one publishes them itself.
+    """
+
+    def __init__(self, url: URL, *, wire: Wire | None = None, **options: Any) -> None:
+        self.wire = wire
+        if wire is not None:
+            options["transport_factory"] = wire
+        super().__init__(url, **options)
         self._numbers = itertools.count(1)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has said that it takes no messages (memory or disk alarm)."""
+        if self.wire is not None:
+            return self.wire.is_blocked
+        # aiormq has no attribute for it; ready() returns at once unless it is so.
+        ready = self.ready()
+        try:
+            ready.send(None)
+        except StopIteration:
+            return False
+        ready.close()
+        return True
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether messages may be written now."""
+        return self.wire.is_open if self.wire is not None else not self.is_blocked
 
     @staticmethod
     async def _rpc(request: Any, *args: Any, **kwargs: Any) -> Any:

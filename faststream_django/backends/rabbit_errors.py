@@ -35,7 +35,16 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 
-__all__ = ["connect_error", "drop_frames", "explained", "publish_error"]
+__all__ = [
+    "connect_error",
+    "connection_lost",
+    "drop_frames",
+    "explained",
+    "publish_error",
+    "rejected",
+    "unroutable",
+    "unwritable",
+]
 
 
 def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a table
@@ -68,54 +77,76 @@ def drop_frames(error: BaseException) -> None:
         each = each.__cause__ or each.__context__
 
 
-def publish_error(
-    error: BaseException, delivery: Delivery, message: Message, *, newest: bool
-) -> PublishError | NotSent:
-    """Translate what basic_publish raised into the verdict on one message.
+def publish_error(error: BaseException, delivery: Delivery, *, newest: bool) -> PublishError | NotSent:
+    """Translate what ended a publish, or its channel, into the verdict on one message.
 
     `newest` tells that no other message was written to the channel after this one. The broker takes the
     messages of a channel in turn, and none after the one it closes the channel for: the newest was
     certainly not routed. An earlier one may be in its queue and only wait for its confirm.
     """
-    about: dict[str, Any] = {"message_id": message.message_id, "broker": delivery.broker}
-    name = f"message {message.message_id}"
+    message = delivery.sent_as
     if isinstance(error, ChannelInvalidStateError):
         # aiormq checks the state before it writes: https://github.com/mosquito/aiormq (Channel.lock)
         delivery.handed_over = False
         return NotSent(str(error))
     if isinstance(error, Returned):
-        return MessageUnroutable(
-            f"{name} was returned: no queue is bound to exchange {message.exchange!r} for routing key "
-            f"{message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) or pass mandatory=False.",
-            **about,
-        )
+        return unroutable(delivery)
     if isinstance(error, DeliveryError):
-        return MessageRejected(
-            f"{name} was refused by the broker (basic.nack): the queue is full or its leader is gone. "
-            "It is safe to publish it again later.",
-            **about,
-        )
-    if isinstance(error, ChannelClosed) and _is_about(error, message):
-        verdict = _channel_verdict(error, name, about) if newest else None
+        return rejected(delivery)
+    if isinstance(error, ChannelClosed) and newest and _is_about(error, message):
+        verdict = _channel_verdict(error, delivery)
         if verdict is not None:
             return verdict
     if isinstance(error, TypeError | ValueError | AttributeError | OverflowError | struct.error):
         delivery.handed_over = False
-        return InvalidMessage(f"{name} cannot be written as AMQP: {error}", **about)
+        return unwritable(delivery, error)
+    return connection_lost(delivery, _reason(error))
+
+
+def unroutable(delivery: Delivery) -> MessageUnroutable:
+    """basic.return."""
+    message = delivery.sent_as
+    return MessageUnroutable(
+        f"message {message.message_id} was returned: no queue is bound to exchange {message.exchange!r} "
+        f"for routing key {message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) or pass "
+        "mandatory=False.",
+        **_about(delivery),
+    )
+
+
+def rejected(delivery: Delivery) -> MessageRejected:
+    """basic.nack."""
+    return MessageRejected(
+        f"message {delivery.sent_as.message_id} was refused by the broker (basic.nack): the queue is full or "
+        "its leader is gone. It is safe to publish it again later.",
+        **_about(delivery),
+    )
+
+
+def connection_lost(delivery: Delivery, reason: str) -> ConnectionLost:
+    """No verdict will come for a message that was written."""
     return ConnectionLost(
-        f"{name}: the connection broke before the broker confirmed it ({_reason(error)}). The broker may "
-        "have it; publish it again with the same message_id only if consumers ignore duplicates.",
-        **about,
+        f"message {delivery.sent_as.message_id}: the connection broke before the broker confirmed it "
+        f"({reason}). The broker may have it; publish it again with the same message_id only if consumers "
+        "ignore duplicates.",
+        **_about(delivery),
+    )
+
+
+def unwritable(delivery: Delivery, error: BaseException) -> InvalidMessage:
+    """A message that was made by hand, and has no frames."""
+    return InvalidMessage(
+        f"message {delivery.sent_as.message_id} cannot be written as AMQP: {error}", **_about(delivery)
     )
 
 
 def explained(
-    verdict: PublishError | NotSent, message: Message, topology_errors: Mapping[str, str]
-) -> PublishError | NotSent:
+    verdict: MessageUnroutable, message: Message, topology_errors: Mapping[str, str]
+) -> MessageUnroutable:
     """Add why the configured queue or exchange is not there, if its declaration had failed."""
     name = message.exchange or message.routing_key
     reason = topology_errors.get(name)
-    if reason is None or not isinstance(verdict, MessageUnroutable):
+    if reason is None:
         return verdict
     return MessageUnroutable(
         f"{verdict} Declaring {name!r} had failed: {reason}",
@@ -124,7 +155,8 @@ def explained(
     )
 
 
-def _channel_verdict(error: ChannelClosed, name: str, about: dict[str, Any]) -> PublishError | None:
+def _channel_verdict(error: ChannelClosed, delivery: Delivery) -> PublishError | None:
+    name, about = f"message {delivery.sent_as.message_id}", _about(delivery)
     if isinstance(error, ChannelNotFoundEntity):
         return MessageUnroutable(f"{name} was not routed: {error}.", **about)
     if isinstance(error, ChannelAccessRefused):
@@ -135,6 +167,10 @@ def _channel_verdict(error: ChannelClosed, name: str, about: dict[str, Any]) -> 
     if isinstance(error, ChannelPreconditionFailed):
         return MessageRejected(f"{name} was refused: {error}.", **about)
     return None
+
+
+def _about(delivery: Delivery) -> dict[str, Any]:
+    return {"message_id": delivery.sent_as.message_id, "broker": delivery.broker}
 
 
 def _is_about(error: ChannelClosed, message: Message) -> bool:

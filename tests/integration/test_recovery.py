@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from faststream_django.backends import rabbit_session
+from faststream_django.backends import rabbit_line
 from faststream_django.exceptions import (
     BrokerUnavailable,
     MessageRejected,
@@ -129,12 +129,12 @@ def test_alarm_does_not_end_the_session(connect, queue, rabbitmq):
 
 
 def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
-    monkeypatch.setattr(rabbit_session, "FRESH_CHANNEL_INTERVAL", 0.0)
+    monkeypatch.setattr(rabbit_line, "FRESH_CHANNEL_INTERVAL", 0.0)
     full = rabbitmq.declare_queue(arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     connection = connect(rabbitmq.url())
     message = Message.encode(b"x", full)
     connection.send(message)
-    channel = connection._courier._supervisor._session._lines[""].channel
+    channel = connection._courier._supervisor._session._lines[""]._channel
 
     for _ in range(4):
         with pytest.raises(MessageRejected):
@@ -142,7 +142,7 @@ def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
     rabbitmq.drain(full)
     connection.send(message)
 
-    assert connection._courier._supervisor._session._lines[""].channel is not channel
+    assert connection._courier._supervisor._session._lines[""]._channel is not channel
     assert channel.is_closed
     assert len(rabbitmq.connections()) == 1
     rabbitmq.delete_queue(full)

@@ -1,0 +1,174 @@
+"""The way to the socket that publishes take past aiormq, and what comes back for them.
+
+aiormq keeps the connection: handshake, heartbeats, channels, the end. Its way of a frame, through a queue
+and two tasks in each direction, costs more than everything else in a publish. So the stream that is made
+for it, by a TransportFactory as aiormq calls it, looks at each frame that arrives, takes those that answer
+publishes, and hands the others on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from yarl import URL
+
+__all__ = ["Receiver", "Wire"]
+
+METHOD, HEARTBEAT = 1, 8
+FRAME_TYPES = frozenset(b"\x01\x02\x03\x08")
+FRAME_END = 0xCE
+HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+# Seconds between signs of life for aiormq, which does not see the frames that were taken.
+SIGN_OF_LIFE = 1.0
+# No frame is longer; RabbitMQ's default limit is 128 KiB.
+LONGEST_FRAME = 64 * 1024 * 1024
+
+# The methods of a connection that tell whether a publisher may go on.
+CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
+
+_header = struct.Struct(">BHI")
+_method = struct.Struct(">HH")
+
+
+class Receiver(Protocol):
+    """A channel that publishes through the wire."""
+
+    def take(self, kind: int, frame: bytes) -> bool:
+        """Take a frame for this channel, or return False: it is aiormq's."""
+
+
+class Wire:
+    """Writes to the socket of one connection, and gives its channels what is for them."""
+
+    def __init__(self) -> None:
+        self.on_change: Callable[[], None] = _ignore
+        """Called when the peer takes messages again, or does not."""
+        self.receivers: dict[int, Receiver] = {}
+        self.is_blocked = False
+        """The broker has said that it takes no messages (memory or disk alarm)."""
+        self.is_congested = False
+        """The peer reads more slowly than is written."""
+        self.has_ended = False
+        self._transport: asyncio.WriteTransport
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a publish may be written now."""
+        return not (self.is_blocked or self.is_congested or self.has_ended or self._transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect as aiormq's own factories do."""
+        provider = options.pop("ssl_context_provider")
+        context = await provider.get_context() if url.scheme == "amqps" else None
+        loop = asyncio.get_running_loop()
+        reader = _Tap(self)
+        protocol = _Protocol(self, reader)
+        transport, _ = await loop.create_connection(
+            lambda: protocol, url.host or "", url.port or 0, ssl=context, **options
+        )
+        self._transport = transport
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def change(self, *, blocked: bool | None = None, congested: bool | None = None) -> None:
+        """Note that the peer takes messages again, or does not."""
+        self.is_blocked = self.is_blocked if blocked is None else blocked
+        self.is_congested = self.is_congested if congested is None else congested
+        self.on_change()
+
+    def take(self, kind: int, channel: int, frame: bytes) -> bool:
+        """Give a frame to the channel that it is for; return False if aiormq is to have it."""
+        receiver = self.receivers.get(channel)
+        if receiver is not None:
+            return receiver.take(kind, frame)
+        if channel == 0 and kind == METHOD:
+            self._note(_method.unpack_from(frame, 7))
+        return False
+
+    def _note(self, method: tuple[int, ...]) -> None:
+        if method == CONNECTION_CLOSE:
+            self.has_ended = True  # what is written from now on would not be read
+        elif method == CONNECTION_BLOCKED:
+            self.change(blocked=True)
+        elif method == CONNECTION_UNBLOCKED:
+            self.change(blocked=False)
+
+
+def _ignore() -> None:
+    """Nobody asks yet."""
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """A stream whose writer is told, and not only its drain(), when the peer reads too slowly."""
+
+    def __init__(self, wire: Wire, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader, loop=asyncio.get_running_loop())
+        self._wire = wire
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wire.change(congested=True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._wire.change(congested=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire.has_ended = True
+        super().connection_lost(exc)
+
+
+class _Tap(asyncio.StreamReader):
+    """A stream of frames, without those that the wire takes."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._wire = wire
+        self._rest = b""
+        self._is_amqp = True
+        self._sign_of_life = 0.0
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # what a transport gives
+        if not self._is_amqp:
+            super().feed_data(data)
+            return
+        if self._rest:
+            data = self._rest + data
+        position, size = 0, len(data)
+        taken = False
+        left = []
+        while size - position >= 8:
+            kind, channel, length = _header.unpack_from(data, position)
+            if kind not in FRAME_TYPES or length > LONGEST_FRAME:
+                # Not AMQP: aiormq says what it is.
+                self._is_amqp = False
+                left.append(data[position:])
+                position = size
+                break
+            end = position + length + 8
+            if end > size:
+                break
+            frame = data[position:end]
+            position = end
+            if frame[-1] == FRAME_END and self._wire.take(kind, channel, frame):
+                taken = True
+            else:
+                left.append(frame)
+        self._rest = data[position:]
+        if taken and not left and time.monotonic() - self._sign_of_life > SIGN_OF_LIFE:
+            self._sign_of_life = time.monotonic()
+            left.append(HEARTBEAT_FRAME)
+        if left:
+            super().feed_data(b"".join(left))
+
+    def feed_eof(self) -> None:
+        if self._rest:
+            super().feed_data(self._rest)
+            self._rest = b""
+        super().feed_eof()
