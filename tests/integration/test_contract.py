@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from faststream_django import apublish, apublish_many, brokers, publish, publish_many
+from faststream_django.backends import rabbit
 from faststream_django.backends.memory_server import MemoryServer, ServerRefused
 from faststream_django.exceptions import BulkPublishError, MessageRejected, MessageUnroutable
 
@@ -118,10 +119,14 @@ class Rabbit:
         )
 
 
-@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
-def server(request):
+@pytest.fixture(
+    params=["memory", *(pytest.param(name, marks=pytest.mark.rabbitmq) for name in ("rabbitmq", "without-wire"))]
+)
+def server(request, monkeypatch):
     if request.param == "memory":
         return Embedded()
+    if request.param == "without-wire":  # as with an aiormq that has no place for one
+        monkeypatch.setattr(rabbit, "make_wire", lambda: None)
     return Rabbit(request.getfixturevalue("rabbitmq"))
 
 
