@@ -1,15 +1,21 @@
 """Publish to a message broker from Django: persistent, confirmed, fork-safe, bounded in time."""
 
-from faststream_django.brokers import brokers
-from faststream_django.messages import Message
-from faststream_django.publishing import (
-    apublish,
-    apublish_many,
-    apublish_on_commit,
-    publish,
-    publish_many,
-    publish_on_commit,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faststream_django.messages import Message
+    from faststream_django.publishing import (
+        apublish,
+        apublish_many,
+        apublish_on_commit,
+        publish,
+        publish_many,
+        publish_on_commit,
+    )
+    from faststream_django.registry import brokers
 
 __all__ = [
     "Message",
@@ -23,3 +29,18 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_MODULES = {"Message": "messages", "brokers": "registry"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: the import of the package costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'publishing')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))

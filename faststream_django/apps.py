@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from django.apps import AppConfig
 from django.core.checks import register
 
-from faststream_django.brokers import brokers
 from faststream_django.checks import check_deployment, check_settings
 from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings, conceal_passwords
 from faststream_django.exceptions import InvalidBroker
+from faststream_django.registry import brokers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

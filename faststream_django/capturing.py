@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from faststream_django.brokers import brokers
 from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import aignore, ignore
@@ -17,6 +16,7 @@ from faststream_django.exceptions import PublishError
 from faststream_django.messages import Message
 from faststream_django.on_commit import Pending
 from faststream_django.outgoing import Outgoing
+from faststream_django.registry import brokers
 
 __all__ = ["Capture", "Failure", "capturing"]
 

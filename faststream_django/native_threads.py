@@ -19,6 +19,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
@@ -91,12 +92,20 @@ def _of_the_standard_library() -> Threads:
 
     return Threads(
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
-        new_event_loop=asyncio.new_event_loop,
+        new_event_loop=_new_event_loop,
         new_lock=allocate_lock,
         new_locked_lock=new_locked_lock,
         get_ident=threading.get_ident,
         sleep=time.sleep,
     )
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of uvloop where it is installed."""
+    if find_spec("uvloop") is None:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
+    return loop
 
 
 def _under_gevent(original: Callable[[str, str], Any]) -> Threads:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 from asgiref.sync import sync_to_async
@@ -18,7 +17,6 @@ from faststream_django.announcements import (
     announce,
     announce_chunk,
 )
-from faststream_django.brokers import brokers
 from faststream_django.bulk import BulkResult, Item
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import PublishError
@@ -35,6 +33,7 @@ from faststream_django.outgoing import (
     refuse_one_message,
     target,
 )
+from faststream_django.registry import brokers
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitExchange, RabbitQueue
@@ -235,10 +234,12 @@ def _refuse_in_event_loop(name: str, twin: str) -> None:
         raise SynchronousOnlyOperation(
             f"{name}() on the loop thread of the broker would wait for itself. Await {twin}()."
         )
-    with suppress(RuntimeError):
+    try:
         asyncio.get_running_loop()
-        if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
-            raise SynchronousOnlyOperation(
-                f"You cannot call {name}() from an async context: it would block the event loop. Await "
-                f"{twin}(), or use sync_to_async."
-            )
+    except RuntimeError:
+        return
+    if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+        raise SynchronousOnlyOperation(
+            f"You cannot call {name}() from an async context: it would block the event loop. Await "
+            f"{twin}(), or use sync_to_async."
+        )

@@ -7,9 +7,9 @@ from faststream import BaseMiddleware
 
 from faststream_django import Message, brokers, publish
 from faststream_django.backends.memory_server import MemoryServer
-from faststream_django.brokers import Brokers
 from faststream_django.connection import Connection
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker, PublishError
+from faststream_django.registry import Brokers
 from tests.recording import recording
 
 USED_IN_FORK = """

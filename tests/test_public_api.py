@@ -138,6 +138,25 @@ def test_message_takes_the_options_of_the_verbs():
     assert set(OPTIONS) - {"timeout"} <= taken.keys()
 
 
+def test_import_of_the_package_imports_nothing_else(run_script):
+    done = run_script("""
+        import sys
+        before = set(sys.modules)
+        import faststream_django
+        faststream_django.__version__
+        print(sorted(name for name in set(sys.modules) - before if name.startswith(("faststream", "asyncio"))))
+        print("publish" in dir(faststream_django), hasattr(faststream_django, "unknown"))
+        from faststream_django import brokers, publish
+        print(brokers, publish.__name__)
+    """)
+
+    package, names, verbs = done.stdout.splitlines()
+    assert package == "['faststream_django']", done.stderr
+    assert names == "True False"
+    assert verbs.startswith("<faststream_django.registry.Brokers object")
+    assert verbs.endswith("publish")
+
+
 def test_import_is_cheap(run_script):
     done = run_script("""
         import sys, threading

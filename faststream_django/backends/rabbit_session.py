@@ -52,11 +52,15 @@ class RabbitSession(Session):
             return
         delivery.sent_as, delivery.settled, delivery.channel = message, settled, None
         line = self._line(message.exchange)
+        is_alone = line.is_idle
         line.pending[delivery] = None
-        if not self._to_flush:
+        if is_alone and self._connection.is_writable:
+            line.flush()
+        elif line not in self._to_flush:
             # What comes in the same round of the loop is written together.
-            self._loop.call_soon(self._flush)
-        self._to_flush.add(line)
+            if not self._to_flush:
+                self._loop.call_soon(self._flush)
+            self._to_flush.add(line)
 
     def withdraw(self, delivery: Delivery) -> None:
         if delivery.channel is not None:

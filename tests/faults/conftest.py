@@ -2,7 +2,7 @@ import uuid
 
 import pytest
 
-from faststream_django.brokers import brokers
+from faststream_django.registry import brokers
 
 from .site import open_site
 

@@ -1,9 +1,9 @@
 import pytest
 
 from faststream_django.backends.rabbit import RabbitBackend
-from faststream_django.brokers import brokers
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
+from faststream_django.registry import brokers
 from tests.nodes import FaultProxy
 
 

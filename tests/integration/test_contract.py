@@ -120,7 +120,10 @@ class Rabbit:
 
 
 @pytest.fixture(
-    params=["memory", *(pytest.param(name, marks=pytest.mark.rabbitmq) for name in ("rabbitmq", "without-wire"))]
+    params=[
+        "memory",
+        *(pytest.param(name, marks=pytest.mark.rabbitmq) for name in ("rabbitmq", "without-wire")),
+    ]
 )
 def server(request, monkeypatch):
     if request.param == "memory":

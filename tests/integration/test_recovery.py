@@ -38,7 +38,9 @@ def test_publish_fails_fast_in_an_outage_that_is_older_than_its_timeout(connect,
     times = []
     for _ in range(200):
         started = time.monotonic()
-        with pytest.raises(BrokerUnavailable, match=r"not connected for .* Connect call failed"):
+        with pytest.raises(
+            BrokerUnavailable, match=r"not connected for .* (Connect call failed|Connection refused)"
+        ):
             connection.send(message)
         times.append(time.monotonic() - started)
 
