@@ -247,7 +247,9 @@ class Connection:
             await courier.close(timeout)
 
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
-        await self.courier_here().deliver_chunk(chunk, timeout)
+        # Counted from here: the first call in a process makes the backend, which imports the driver.
+        end = asyncio.get_running_loop().time() + timeout
+        await self.courier_here().deliver_chunk(chunk, timeout, end)
 
     def courier_here(self) -> Courier:
         """Return the courier of this loop; the one that another loop left behind is not touched."""

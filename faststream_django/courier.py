@@ -107,10 +107,10 @@ class Courier:
         if task is not None:
             task.cancel()
 
-    async def deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
+    async def deliver_chunk(self, chunk: Chunk, timeout: float, end: float) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
 
-        The time is over when there is no verdict for `timeout` seconds.
+        The time is over when the loop's reaches `end`, which each verdict puts off by `timeout` seconds.
         """
 
         def settle(delivery: Delivery, error: BaseException | None) -> None:
@@ -121,7 +121,7 @@ class Courier:
             chunk.settle(delivery, error, timeout)
 
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout_at(end) as deadline:
                 chunk.deadlines.add(deadline)
                 await chunk.in_turn()
                 for delivery in chunk.deliveries.values():
@@ -138,7 +138,7 @@ class Courier:
         finally:
             chunk.all_begun.set()
             chunk.deadlines.discard(deadline)
-            for _, delivery in tuple(chunk.unsettled()):  # cancelled: nobody waits
+            for delivery in chunk.deliveries.values():  # after a cancellation: nobody waits
                 self.drop(delivery)
 
     def _begin(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:

@@ -144,7 +144,7 @@ def test_import_of_the_package_imports_nothing_else(run_script):
         before = set(sys.modules)
         import faststream_django
         faststream_django.__version__
-        print(sorted(name for name in set(sys.modules) - before if name.startswith(("faststream", "asyncio"))))
+        print(sorted(name for name in set(sys.modules) - before if "faststream" in name or name == "asyncio"))
         print("publish" in dir(faststream_django), hasattr(faststream_django, "unknown"))
         from faststream_django import brokers, publish
         print(brokers, publish.__name__)

@@ -5,6 +5,7 @@ import http.server
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trustme
@@ -18,6 +19,7 @@ from faststream_django.exceptions import (
     PublishError,
     PublishTimeout,
 )
+from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
 from tests.integration.test_rabbitmq import wait_until
 from tests.nodes import FaultProxy
@@ -209,6 +211,27 @@ def test_paused_node_leaves_the_outcome_unknown(connect, fails_in_time, rabbitmq
 
     assert type(error) is PublishTimeout
     assert error.maybe_sent
+
+
+def test_bulk_that_was_given_up_does_not_hold_up_the_end(connect, unreachable_port):
+    """Its caller left while the loop was blocked, so the loop has to find out by itself."""
+    connection = connect(f"amqp://guest:guest@127.0.0.1:{unreachable_port}/", shutdown_timeout=10.0)
+    connection.start()
+
+    async def block():
+        time.sleep(1.5)  # noqa: ASYNC251 - what a middleware must not do
+
+    with ThreadPoolExecutor(1) as thread:
+        bulk = thread.submit(connection.send_many, [Message.encode(b"x", "orders")] * 3, 0.5)
+        wait_until(lambda: connection._courier is not None and connection._courier._window._count == 3)
+        loop_thread.submit(block)
+        errors = bulk.result().errors
+    started = time.monotonic()
+    connection.stop()
+
+    assert len(errors) == 3
+    assert not any(error.maybe_sent for error in errors.values())
+    assert time.monotonic() - started < 5
 
 
 def test_blocked_broker_is_told_and_nothing_is_sent(connect, fails_in_time, rabbitmq, queue):
