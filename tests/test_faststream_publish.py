@@ -208,6 +208,8 @@ def test_headers(run, messages):
         (["n:=NaN"], "'n': NaN is not JSON"),
         (["n=1", "n=hunter2"], "number 2 is given twice: 'n'"),
         (["n:=99999999999999999999"], "does not fit 64 bits"),
+        (["ok=1", f"n:={'9' * 5000}"], "number 2, 'n': a number in it has too many digits; quote it"),
+        ([f'n:={{"hunter2": [-{"9" * 5000}]}}'], "number 1, 'n': a number in it has too many digits"),
         (["CC=hunter2"], "special to RabbitMQ"),
     ],
 )
@@ -468,6 +470,19 @@ def test_a_long_line_is_reported_and_no_more_than_the_limit_is_held(run, stdin, 
     assert [each.message.body for each in messages] == [fits, b"2"]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_end_of_a_line_does_not_count_towards_the_limit(run, stdin, settings, messages, end):
+    settings.FASTSTREAM = {"default": {"URL": "memory://", "MAX_MESSAGE_BYTES": 10}}
+    fits, long = b"1" * 10, b"1" * 11
+    stdin(b"\r\n".join([fits, long, fits]) + end)
+
+    error = run("orders", lines=True, verbosity=0)
+
+    assert error.returncode == 1
+    assert [line.partition(":")[0] for line in run.stderr.getvalue().splitlines()] == ["line 2"]
+    assert [each.message.body for each in messages] == [fits, fits]
+
+
 def test_a_long_line_is_skipped_in_pieces():
     sizes = []
 
@@ -478,8 +493,8 @@ def test_a_long_line_is_skipped_in_pieces():
 
     read = list(read_lines(Input(b"1" * 1000 + b"\n2\n"), 10, None))
 
-    assert [(number, body) for number, body, _ in read] == [(1, b"1" * 11), (2, b"2")]
-    assert set(sizes) == {11}
+    assert [(number, body) for number, body, _ in read] == [(1, b"1" * 12), (2, b"2")]
+    assert set(sizes) == {12}
 
 
 def test_lines_with_another_content_type_need_not_be_json(run, stdin, messages):

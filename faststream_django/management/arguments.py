@@ -73,5 +73,10 @@ def _headers(arguments: list[str]) -> dict[str, Any]:
         if name != plain:
             if problem := json_problem(value.encode(errors="surrogateescape")):
                 raise WrongUsage(f"{place}, {plain!r}: {problem}")
-            headers[plain] = json.loads(value)
+            try:
+                headers[plain] = json.loads(value)
+            except ValueError:  # Python limits the digits that it converts
+                raise WrongUsage(
+                    f"{place}, {plain!r}: a number in it has too many digits; quote it to send it as text."
+                ) from None
     return headers

@@ -51,7 +51,8 @@ def read_lines(
     """
     kind = (content_type or "application/json").partition(";")[0].strip()
     is_json = kind == "application/json" or kind.endswith("+json")
-    for number, line in enumerate(_beginnings(stream, limit + 1), 1):
+    longest = limit + len(b"\r\n")
+    for number, line in enumerate(_beginnings(stream, longest), 1):
         body = line.rstrip(b"\r\n") if line.endswith(b"\n") else line
         if body.strip() and len(body) > limit:
             yield number, body, f"it {_too_long(limit)}"
