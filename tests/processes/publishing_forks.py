@@ -1,4 +1,4 @@
-"""Fork 50 times while 4 threads publish; print what was confirmed, by whom, and what failed.
+"""Fork 100 times while 8 threads publish; print what was confirmed, by whom, and what failed.
 
 The last child says who it is and lives until a line comes.
 """
@@ -18,7 +18,7 @@ QUEUE = sys.argv[1]
 # Python warns of forks while other threads run: these are this program's own.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 halt = threading.Event()
-confirmed = [0] * 4
+confirmed = [0] * 8
 
 
 def say(text):
@@ -49,21 +49,21 @@ def in_child():
 
 # The first publish imports: a child of a fork in the middle of an import waits for it for ever.
 publish_one("parent")
-threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
 for thread in threads:
     thread.start()
-for number in range(50):
+for number in range(100):
     before = sum(confirmed)
     pid = os.fork()
     if pid == 0:
         in_child()
-        if number == 49:
+        if number == 99:
             say(f"child {os.getpid()}")
             sys.stdin.readline()
         if number % 10 == 9:
             sys.exit(0)
         os._exit(0)  # the end of a whole interpreter takes its time
-    if number == 49:
+    if number == 99:
         say(f"parent {os.getpid()}")
     say(f"ended {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")
     while sum(confirmed) < before + 20:

@@ -28,12 +28,12 @@ def test_forks_under_publishing_threads(rabbitmq, queue, start, connected_pids, 
     assert code == 0
     assert program.err == ""
     assert program.all_said("failed ") == []
-    assert program.all_said("ended ") == ["0"] * 50
+    assert program.all_said("ended ") == ["0"] * 100
     assert Counter(program.all_said("confirmed ")) == Counter(
         message.properties.message_id for message in messages
     )
-    assert senders["child"] == 150
-    assert senders["parent"] > 1000
+    assert senders["child"] == 300
+    assert senders["parent"] > 2000
     assert max(float(seconds) for seconds in program.all_said("first ")) <= FIRST
     assert connected_pids() == set()
     assert lost_connections({child, parent}) == []
