@@ -142,6 +142,8 @@ class RabbitMQNode:
         """Freeze the node: the kernel still accepts connections, nobody answers."""
         os.kill(self._erlang_pid, signal.SIGSTOP)
         self._is_paused = True
+        # Its threads stop one after the other.
+        self._server.wait_until(lambda: _is_stopped(self._erlang_pid), timeout=10, what="RabbitMQ")
 
     def resume(self) -> None:
         if self._is_paused:
@@ -415,6 +417,12 @@ def _find_epmd() -> str:
     if found is None:
         raise MissingService("Erlang's epmd is not on the PATH; it comes with RabbitMQ's Erlang.")
     return found
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether every thread has stopped; the state follows the name in parentheses."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 def _accepts(port: int) -> bool:
