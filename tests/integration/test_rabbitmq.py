@@ -139,6 +139,16 @@ def test_missing_exchange_hurts_nobody_else(connect, rabbitmq, queue):
     assert len(rabbitmq.connections()) == 1
 
 
+def test_each_message_for_a_missing_exchange_is_known_not_to_be_sent(connect, rabbitmq):
+    """RabbitMQ closes the channel for the first of them: the others must not be on it."""
+    connection = connect(rabbitmq.url())
+
+    result = connection.send_many([Message.encode(b"x", exchange="missing", routing_key="k")] * 10)
+
+    assert {type(error) for error in result.errors.values()} == {MessageUnroutable}
+    assert len(result.errors) == 10
+
+
 def test_exchange_deleted_later_is_told_and_works_again_once_it_is_back(connect, rabbitmq, queue):
     connection = connect(rabbitmq.url())
     rabbitmq.declare_exchange("short-lived", "fanout")

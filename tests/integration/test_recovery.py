@@ -3,6 +3,7 @@
 import logging
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +15,7 @@ from faststream_django.exceptions import (
     PublishTimeout,
 )
 from faststream_django.messages import Message
+from tests.integration.test_rabbitmq import wait_until
 
 
 def seconds_until_published(connection, message):
@@ -148,6 +150,67 @@ def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
     assert channel.is_closed
     assert len(rabbitmq.connections()) == 1
     rabbitmq.delete_queue(full)
+
+
+def test_messages_that_were_never_sent_travel_on_the_next_connection(connect, rabbitmq, queue, proxy):
+    """They waited for the end of an alarm when their connection broke."""
+    connection = connect(proxy.url, timeout=20)
+    connection.send(Message.encode(b"x", queue))
+    bodies = [b"%d" % number for number in range(10)]
+
+    with ThreadPoolExecutor(1) as thread:
+        with rabbitmq.memory_alarm():
+            with pytest.raises(PublishTimeout):  # RabbitMQ says that it is blocked when it gets a message
+                connection.send(Message.encode(b"x", queue), timeout=0.3)
+            session = connection._courier._supervisor.current
+            wait_until(lambda: session.is_blocked)
+            bulk = thread.submit(connection.send_many, [Message.encode(body, queue) for body in bodies])
+            wait_until(lambda: connection._courier._window._count == 10)
+            proxy.reset()
+        result = bulk.result()
+
+    assert session.closed.done()
+    assert (result.confirmed, result.errors) == (10, {})
+    assert [message.body for message in rabbitmq.drain(queue) if message.body != b"x"] == bodies
+
+
+MEGABYTE = bytes(1_000_000)
+
+
+def test_messages_wait_where_they_can_be_withdrawn_while_the_broker_does_not_read(connect, rabbitmq, queue):
+    connection = connect(rabbitmq.url(), timeout=1)
+    connection.send(Message.encode(b"x", queue))
+
+    def send(_):
+        with pytest.raises(PublishError) as raised:
+            connection.send(Message.encode(MEGABYTE, queue))
+        return raised.value
+
+    rabbitmq.pause()
+    with ThreadPoolExecutor(30) as pool:
+        errors = list(pool.map(send, range(30)))
+    rabbitmq.resume()
+
+    sent = {error.message_id for error in errors if error.maybe_sent}
+    assert 0 < len(sent) < 30
+    wait_until(lambda: rabbitmq.count(queue) == 1 + len(sent), timeout=20)
+    assert sent <= {message.properties.message_id for message in rabbitmq.drain(queue)}
+
+
+def test_publishing_goes_on_when_the_broker_reads_again(connect, rabbitmq, queue):
+    connection = connect(rabbitmq.url(), timeout=20)
+    connection.send(Message.encode(b"x", queue))
+    wire = connection._courier._supervisor.current._connection.wire
+
+    rabbitmq.pause()
+    with ThreadPoolExecutor(30) as pool:
+        sends = [pool.submit(connection.send, Message.encode(MEGABYTE, queue)) for _ in range(30)]
+        wait_until(lambda: wire.is_congested)
+        rabbitmq.resume()
+        for send in sends:
+            send.result()
+
+    assert rabbitmq.count(queue) == 31
 
 
 def test_outage_is_logged_once(connect, unreachable_port, caplog):
