@@ -32,8 +32,10 @@ lint: environment ## Check style, types and the direction of imports
 matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1")
 	@scripts/matrix $(PAIRS)
 
-bench: services ## Compare publishing with peers on a private RabbitMQ node (ARGS="--rounds 3")
-	@$(VENV)/bin/python benchmarks/publish.py $(ARGS)
+bench: ## Compare publishing with peers on a private RabbitMQ node (ARGS="--quick", ARGS="--list")
+	@scripts/environment .venvs/bench bench "$(PYTHON)"
+	@scripts/services .venvs/bench/bin/python
+	@.venvs/bench/bin/python -m benchmarks $(ARGS)
 
 soak: services ## Publish through the long faults (ARGS="--only faults --faults 180")
 	$(VENV)/bin/python -m tests.soak $(ARGS)

@@ -164,6 +164,8 @@ class FastChannel(PublishChannel):
         return self._has_ended or self._channel.is_closed
 
     def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
+        if not self._wire.is_open:
+            return
         parts: list[bytes] = []
         size = 0
         while pending and most and (taken := self._take(pending)) is not None:

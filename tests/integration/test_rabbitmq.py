@@ -143,7 +143,7 @@ def test_each_message_for_a_missing_exchange_is_known_not_to_be_sent(connect, ra
     """RabbitMQ closes the channel for the first of them: the others must not be on it."""
     connection = connect(rabbitmq.url())
 
-    result = connection.send_many([Message.encode(b"x", exchange="missing", routing_key="k")] * 10)
+    result = connection.send_many(Message.encode(b"x", "k", "missing") for _ in range(10))
 
     assert {type(error) for error in result.errors.values()} == {MessageUnroutable}
     assert len(result.errors) == 10
