@@ -23,6 +23,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from faststream_django.calls import Call, Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
 from faststream_django.native_threads import HalfPatched, Threads, native_threads
 from faststream_django.pulse import Pulse
+from faststream_django.wakeup import Wakeup
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
 
@@ -45,6 +46,7 @@ class _Running:
         self.threads = threads
         self.loop = threads.new_event_loop()
         self.inbox: deque[Call[Any]] = deque()
+        self._wakeup = Wakeup(self.loop, self.drain)
         self.under_way: set[Call[Any]] = set()
         self.closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closed = False
@@ -59,7 +61,7 @@ class _Running:
         try:
             self.start_thread()
         except RuntimeError:
-            self.loop.close()
+            self._close()
             raise
 
     def start_thread(self) -> None:
@@ -100,10 +102,14 @@ class _Running:
         self.refuse()
         for call in tuple(self.under_way):
             call.settle(LoopStopped("the loop thread ended while the call was under way"))
-        self.loop.close()
+        self._close()
         self._ended(self)
         if not expected:
             logger.error("Foreign code ended the loop thread; the next call starts another")
+
+    def _close(self) -> None:
+        self.loop.close()
+        self._wakeup.close()
 
     def submit(self, call: Call[Any]) -> None:
         self.inbox.append(call)
@@ -111,8 +117,8 @@ class _Running:
         if not self._waking:
             self._waking = True
             self._pulse.expect()
-            with contextlib.suppress(RuntimeError):  # closed: seen by the check below
-                self.loop.call_soon_threadsafe(self.drain)
+            with contextlib.suppress(RuntimeError, ValueError):  # closed: seen by the check below
+                self._wakeup.wake()
         if self.closed:
             self.refuse()
 
@@ -335,7 +341,7 @@ class LoopThread:
                 try:
                     self._running = _Running(threads, self._name, self._forget)
                 except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
-                    raise LoopStopped(str(error)) from None
+                    raise LoopStopped(f"no loop thread can be started: {error}") from None
             return self._running
 
     def _forget(self, running: _Running) -> None:

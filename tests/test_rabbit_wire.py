@@ -116,13 +116,13 @@ def test_connection_that_only_confirms_looks_alive():
 def test_wire_is_not_open_after_the_broker_says_so(frame, state):
     wire = Wire()
     wire._transport = Transport()
-    assert wire.is_open
+    assert wire.may_write()
 
     data = pamqp.frame.marshal(frame, 0)
     left, _ = feed(data, wire=wire)
 
     assert left == data
-    assert not wire.is_open
+    assert not wire.may_write()
     assert {name: getattr(wire, name) for name in state} == state
 
 
@@ -130,7 +130,7 @@ def test_wire_is_open_again_when_the_broker_unblocks():
     wire = Wire()
     wire._transport = Transport()
     changes = []
-    wire.on_change = lambda: changes.append(wire.is_open)
+    wire.on_change = lambda: changes.append(wire.may_write())
 
     feed(
         *(pamqp.frame.marshal(frame, 0) for frame in (Connection.Blocked("x"), Connection.Unblocked())),

@@ -164,7 +164,7 @@ class FastChannel(PublishChannel):
         return self._has_ended or self._channel.is_closed
 
     def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
-        if not self._wire.is_open:
+        if not self._wire.may_write():
             return
         parts: list[bytes] = []
         size = 0
@@ -182,7 +182,7 @@ class FastChannel(PublishChannel):
             if size >= BATCH:
                 self._wire.write(b"".join(parts))
                 parts, size = [], 0
-                if not self._wire.is_open:
+                if not self._wire.may_write():
                     break
         if parts:
             self._wire.write(b"".join(parts))

@@ -70,7 +70,7 @@ class RabbitConnection(Connection):
     @property
     def is_writable(self) -> bool:
         """Whether messages may be written now."""
-        return self.wire.is_open if self.wire is not None else not self.is_blocked
+        return self.wire.may_write() if self.wire is not None else not self.is_blocked
 
     @staticmethod
     async def _rpc(request: Any, *args: Any, **kwargs: Any) -> Any:

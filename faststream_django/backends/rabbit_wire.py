@@ -27,6 +27,9 @@ SIGN_OF_LIFE = 1.0
 # No frame is longer; RabbitMQ's default limit is 128 KiB.
 LONGEST_FRAME = 64 * 1024 * 1024
 
+# Bytes that are read from the socket at once.
+READ_SIZE = 64 * 1024
+
 # The methods of a connection that tell whether a publisher may go on.
 CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
 
@@ -55,9 +58,8 @@ class Wire:
         self.has_ended = False
         self._transport: asyncio.WriteTransport
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a publish may be written now."""
+    def may_write(self) -> bool:
+        """Tell whether a publish may be written now."""
         return not (self.is_blocked or self.is_congested or self.has_ended or self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
@@ -68,13 +70,13 @@ class Wire:
         provider = options.pop("ssl_context_provider")
         context = await provider.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
-        reader = _Tap(self)
-        protocol = _Protocol(self, reader)
+        tap = _Tap(self)
+        protocol = _Protocol(self, tap)
         transport, _ = await loop.create_connection(
             lambda: protocol, url.host or "", url.port or 0, ssl=context, **options
         )
         self._transport = transport
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        return tap, asyncio.StreamWriter(transport, protocol, tap, loop)
 
     def change(self, *, blocked: bool | None = None, congested: bool | None = None) -> None:
         """Note that the peer takes messages again, or does not."""
@@ -104,12 +106,23 @@ def _ignore() -> None:
     """Nobody asks yet."""
 
 
-class _Protocol(asyncio.StreamReaderProtocol):
-    """A stream whose writer is told, and not only its drain(), when the peer reads too slowly."""
+class _Protocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
+    """A stream that tells the wire, and not only drain(), when the peer reads too slowly.
 
-    def __init__(self, wire: Wire, reader: asyncio.StreamReader) -> None:
-        super().__init__(reader, loop=asyncio.get_running_loop())
+    It brings its own buffer: asyncio would allocate 256 KiB for each confirm that arrives.
+    """
+
+    def __init__(self, wire: Wire, tap: _Tap) -> None:
+        super().__init__(tap, loop=asyncio.get_running_loop())
         self._wire = wire
+        self._tap = tap
+        self._buffer = memoryview(bytearray(READ_SIZE))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._tap.feed_data(bytes(self._buffer[:nbytes]))
 
     def pause_writing(self) -> None:
         super().pause_writing()
