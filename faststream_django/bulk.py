@@ -21,9 +21,9 @@ __all__ = ["Bulk", "BulkResult", "Chunk", "Item"]
 
 Item = Message | InvalidMessage
 
-# One chunk is under way while the next is encoded: memory stays constant and the line stays busy.
-CHUNKS_UNDER_WAY = 2
-CHUNK_MESSAGES = 256
+# Some chunks are under way while the next is encoded: memory stays constant and the line stays busy.
+CHUNKS_UNDER_WAY = 4
+CHUNK_MESSAGES = 128
 CHUNK_BYTES = 8 * 1024 * 1024
 # A caller who sends everything to a missing queue hears of it before the errors fill the memory.
 MOST_ERRORS = 1000

@@ -126,7 +126,7 @@ class Courier:
                 await chunk.in_turn()
                 for delivery in chunk.deliveries.values():
                     await self._window.admit_when_possible(delivery)
-                    self._begin(delivery, settle)
+                    self._begin(delivery, settle, more=True)
                 chunk.all_begun.set()
                 await chunk.all_settled.wait()
         except TimeoutError:
@@ -141,19 +141,27 @@ class Courier:
             for delivery in chunk.deliveries.values():  # after a cancellation: nobody waits
                 self.drop(delivery)
 
-    def _begin(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
+    def _begin(
+        self,
+        delivery: Delivery,
+        done: Done,
+        context: contextvars.Context | None = None,
+        *,
+        more: bool = False,
+    ) -> None:
         delivery.done = done
         if self._backend.is_direct:
-            self._post(delivery, delivery.message, self._conclude)
+            self._post(delivery, delivery.message, self._conclude, more=more)
         else:
             task = self._loop.create_task(self._process(delivery), context=context)
             self._tasks[delivery] = task
 
-    def _post(self, delivery: Delivery, message: Message, settled: Settled) -> None:
+    def _post(self, delivery: Delivery, message: Message, settled: Settled, *, more: bool = False) -> None:
         """Send on the session of the moment, or on the next."""
         session = self._supervisor.current
         if session is not None:
-            self._post_on(delivery, message, settled, session)
+            delivery.posted_at = time.monotonic()
+            session.post(message, delivery, settled, more=more)
         else:
             answer = partial(self._post_on, delivery, message, settled)
             self._supervisor.ask(delivery, delivery.timeout, answer)

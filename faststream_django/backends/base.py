@@ -88,8 +88,8 @@ class Session(ABC):
     """Done when the connection is gone; its result says why, without a secret."""
 
     @abstractmethod
-    def post(self, message: Message, delivery: Delivery, settled: Settled) -> None:
-        """Send one message; have `settled` called with the verdict.
+    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:
+        """Send one message; have `settled` called with the verdict. `more` tells that others follow at once.
 
         That is None once the broker has confirmed the message, a PublishError, or NotSent if the session
         ended before the message was written. Call `Delivery.hand_over()` before the first frame may reach

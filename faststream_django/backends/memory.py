@@ -55,7 +55,7 @@ class MemorySession(Session):
         self._topology_errors = await declare_topology(self._connection, settings)
         self._channel = await self._connection.channel(on_return_raises=True)
 
-    def post(self, message: Message, delivery: Delivery, settled: Settled) -> None:
+    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:  # noqa: ARG002
         delivery.sent_as, delivery.settled = message, settled
         task = asyncio.get_running_loop().create_task(self._publish(message, delivery))
         self._tasks[delivery] = task

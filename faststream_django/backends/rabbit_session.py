@@ -46,13 +46,13 @@ class RabbitSession(Session):
     async def open(self) -> None:
         self._topology_errors = await declare_topology(self._connection, self._settings)
 
-    def post(self, message: Message, delivery: Delivery, settled: Settled) -> None:
+    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:
         if self.closed.done():
             settled(delivery, NotSent(self.closed.result()))
             return
         delivery.sent_as, delivery.settled, delivery.channel = message, settled, None
         line = self._line(message.exchange)
-        is_alone = line.is_idle
+        is_alone = not more and line.is_idle
         line.pending[delivery] = None
         if is_alone and self._connection.is_writable:
             line.flush()

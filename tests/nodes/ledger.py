@@ -141,6 +141,10 @@ class Ledger:
             for message_id in _message_ids(node, queue):
                 self.find(message_id)
 
+    def foreign(self, message_id: str) -> None:
+        """Note a message that another client has put into the queues."""
+        self._told[message_id] = None
+
     def find(self, message_id: str) -> None:
         """Note a message that is in a queue."""
         self._found[message_id] += 1
