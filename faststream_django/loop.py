@@ -6,188 +6,25 @@ It knows neither Django nor FastStream.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import contextlib
 import ctypes
 import logging
 import os
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from faststream_django.calls import Call, Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
-from faststream_django.native_threads import HalfPatched, Threads, native_threads
-from faststream_django.pulse import Pulse
-from faststream_django.wakeup import Wakeup
+from faststream_django.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
+from faststream_django.native_threads import HalfPatched, native_threads
+from faststream_django.running_loop import RunningLoop
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
 
 logger = logging.getLogger("faststream_django")
 
-# How long a fork waits for the loop to come to rest: a callback that runs longer is forked away from.
-QUIESCE_TIMEOUT = 5.0
-# How long stop() waits for cancelled tasks, and again for the thread, once the closers had their time.
-CANCEL_TIMEOUT = 1.0
-
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
-
-
-class _Running:
-    """A loop and its thread: everything that a forked child has to leave alone."""
-
-    def __init__(self, threads: Threads, name: str, ended: Callable[[_Running], None]) -> None:
-        self.pid = os.getpid()
-        self.threads = threads
-        self.loop = threads.new_event_loop()
-        self.inbox: deque[Call[Any]] = deque()
-        self._wakeup = Wakeup(self.loop, self.drain)
-        self.under_way: set[Call[Any]] = set()
-        self.closers: dict[Callable[[], Awaitable[None]], float] = {}
-        self.closed = False
-        self.thread_id: int | None = None
-        self._waking = False
-        self._pulse = Pulse(self.loop, lambda: bool(self.under_way))
-        self._name = name
-        self._ended = ended
-        self._gate = threads.new_lock()
-        self._pausing = False
-        self._parked = False
-        try:
-            self.start_thread()
-        except RuntimeError:
-            self._close()
-            raise
-
-    def start_thread(self) -> None:
-        self.thread = self.threads.make_thread(self._main, self._name)
-        self.thread.start()
-
-    def _main(self) -> None:
-        self.thread_id = self.threads.get_ident()
-        parked = False
-        try:
-            parked = self._run_until_parked()
-        finally:
-            self.thread_id = None
-            if not parked:
-                self._bury()
-
-    def _run_until_parked(self) -> bool:
-        """Run the loop. Return True if it is to be run again, in another thread."""
-        while not self.loop.is_closed():
-            try:
-                self.loop.run_forever()
-            except BaseException:
-                # A callback of a driver or a middleware raised SystemExit or KeyboardInterrupt.
-                logger.exception("A callback tried to end the loop thread; it goes on")
-                continue
-            with self._gate:
-                if self._pausing:
-                    self._parked = True
-                    return True
-            if self.closed:
-                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-                self.loop.close()
-        return False
-
-    def _bury(self) -> None:
-        """Tell all who wait that nobody will answer them, whatever ended the thread."""
-        expected, self.closed = self.closed, True
-        self.refuse()
-        for call in tuple(self.under_way):
-            call.settle(LoopStopped("the loop thread ended while the call was under way"))
-        self._close()
-        self._ended(self)
-        if not expected:
-            logger.error("Foreign code ended the loop thread; the next call starts another")
-
-    def _close(self) -> None:
-        self.loop.close()
-        self._wakeup.close()
-
-    def submit(self, call: Call[Any]) -> None:
-        self.inbox.append(call)
-        # One wake for many callers. The order matters: drain() lowers the flag before it looks.
-        if not self._waking:
-            self._waking = True
-            self._pulse.expect()
-            with contextlib.suppress(RuntimeError, ValueError):  # closed: seen by the check below
-                self._wakeup.wake()
-        if self.closed:
-            self.refuse()
-
-    def drain(self) -> None:
-        self._waking = False
-        inbox = self.inbox
-        if self.closed:  # what began now would be left unfinished
-            self.refuse()
-            return
-        while inbox:
-            inbox.popleft().start()
-        self._pulse.begin()
-
-    def refuse(self) -> None:
-        """End what came too late to be started."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self.inbox.popleft().settle(LoopStopped("the loop thread is stopped"))
-
-    def stalled(self) -> None:
-        self._pulse.report(self.thread_id)
-
-    def pause(self) -> None:
-        """Bring the loop to rest before a fork: no lock is held, no warning is due, nothing is half done."""
-        self._pausing = True
-        with contextlib.suppress(RuntimeError):  # closed by foreign code: there is nothing to rest
-            self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(QUIESCE_TIMEOUT)
-        self._wait_for_os_thread()
-
-    def resume(self) -> None:
-        with self._gate:
-            self._pausing = False
-            parked, self._parked = self._parked, False
-        if parked:
-            self.start_thread()
-
-    def _wait_for_os_thread(self) -> None:
-        """Wait until the kernel has let the joined thread go.
-
-        Not all join() do, and os.fork() would count and report the thread.
-        """
-        entry = Path(f"/proc/self/task/{self.thread.native_id}")
-        deadline = time.monotonic() + 0.1
-        while not self.thread.is_alive() and entry.exists() and time.monotonic() < deadline:
-            self.threads.sleep(0.0001)
-
-    async def shut_down(self) -> None:
-        """Let the closers finish what is in flight, then cancel whatever is left."""
-        await asyncio.gather(*(closer() for closer in self.closers), return_exceptions=True)
-        self.closed = True
-        end = self.loop.time() + CANCEL_TIMEOUT
-        # Again and again: drivers begin tasks when others of theirs are cancelled.
-        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=max(0.0, end - self.loop.time()))
-            if self.loop.time() >= end:
-                return
-
-    def end(self) -> None:
-        """Stop the loop within a bound; a loop that is blocked is left to its daemon thread."""
-        self.closed = True
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(CANCEL_TIMEOUT)
-        if self.thread.is_alive():
-            logger.warning("The loop thread is blocked and was left behind")
-        self.refuse()
 
 
 class LoopThread:
@@ -200,7 +37,7 @@ class LoopThread:
     def __init__(self, name: str = "faststream_django") -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._running: RunningLoop | None = None
         self._hooked = False
         self._exiting = False
 
@@ -315,14 +152,14 @@ class LoopThread:
             Work(running.shut_down, ()), running, running.threads.new_locked_lock()
         )
         running.submit(call)
-        timeout = max(running.closers.values(), default=0.0) + CANCEL_TIMEOUT
+        timeout = running.shut_down_limit
         try:
             call.wait(timeout)
         except LoopStalled:
             logger.warning("The loop thread did not finish its work within %g s", timeout)
         running.end()
 
-    def _ensure(self) -> _Running:
+    def _ensure(self) -> RunningLoop:
         running = self._running
         if running is not None and running.pid == os.getpid() and not sys.is_finalizing():
             return running
@@ -339,12 +176,12 @@ class LoopThread:
                     raise LoopStopped(str(error)) from None
                 self._hook()
                 try:
-                    self._running = _Running(threads, self._name, self._forget)
+                    self._running = RunningLoop(threads, self._name, self._forget)
                 except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
                     raise LoopStopped(f"no loop thread can be started: {error}") from None
             return self._running
 
-    def _forget(self, running: _Running) -> None:
+    def _forget(self, running: RunningLoop) -> None:
         with self._lock:
             if self._running is running:
                 self._running = None

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from faststream_django import loop as loop_module
-from faststream_django import pulse
+from faststream_django import pulse, running_loop
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
 
 SOON = 1.0  # seconds; what is done "at once", on a busy machine
@@ -43,7 +43,7 @@ def blocked(thread):
 
 @pytest.fixture(autouse=True)
 def _short_cancel_timeout(monkeypatch):
-    monkeypatch.setattr(loop_module, "CANCEL_TIMEOUT", 0.3)
+    monkeypatch.setattr(running_loop, "CANCEL_TIMEOUT", 0.3)
 
 
 class Work:
@@ -735,7 +735,7 @@ def test_a_closer_that_never_ends_is_bounded_by_its_time(thread, caplog):
 
     thread.stop()
 
-    assert 0.3 <= time.monotonic() - began < 0.3 + 2 * loop_module.CANCEL_TIMEOUT + 0.25
+    assert 0.3 <= time.monotonic() - began < 0.3 + 2 * running_loop.CANCEL_TIMEOUT + 0.25
     assert "did not finish its work within" in caplog.text
 
 
@@ -754,7 +754,7 @@ def test_work_that_ignores_its_cancellation_is_bounded(thread):
 
     thread.stop()
 
-    assert time.monotonic() - began < 2 * loop_module.CANCEL_TIMEOUT + 0.25
+    assert time.monotonic() - began < 2 * running_loop.CANCEL_TIMEOUT + 0.25
 
 
 def test_stop_with_a_blocked_loop_is_bounded(thread, blocked, caplog):
@@ -762,7 +762,7 @@ def test_stop_with_a_blocked_loop_is_bounded(thread, blocked, caplog):
 
     thread.stop()
 
-    assert time.monotonic() - began < 2 * loop_module.CANCEL_TIMEOUT + 0.25
+    assert time.monotonic() - began < 2 * running_loop.CANCEL_TIMEOUT + 0.25
     assert "blocked and was left behind" in caplog.text
 
 
@@ -951,7 +951,7 @@ def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_scr
 FORKS = """
 import asyncio, os, sys, threading, time, warnings
 from faststream_django import loop as loop_module
-from faststream_django import pulse
+from faststream_django import pulse, running_loop
 from faststream_django.loop import LoopStalled, loop_thread
 
 async def double(number):
@@ -1136,7 +1136,7 @@ def test_a_fork_goes_on_when_the_loop_is_blocked(run_script):
         script(
             FORKS_WITH_THREADS,
             """
-            loop_module.QUIESCE_TIMEOUT = 0.3
+            running_loop.QUIESCE_TIMEOUT = 0.3
             entered, release = threading.Event(), threading.Event()
 
             async def block():

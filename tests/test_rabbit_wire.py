@@ -12,7 +12,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from faststream_django.backends.base import Delivery
-from faststream_django.backends.rabbit_channel import FastChannel
+from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_wire import HEARTBEAT_FRAME, Wire, _Tap
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message

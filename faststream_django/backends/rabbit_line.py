@@ -40,7 +40,8 @@ class Line:
 
     @property
     def is_idle(self) -> bool:
-        return not self.pending and (self._channel is None or self._channel.is_idle) and not self._retired
+        channel_is_idle = self._channel is None or self._channel.is_idle
+        return channel_is_idle and not (self.pending or self._opening or self._retired)
 
     def flush(self) -> None:
         """Write what waits, as far as it may be written now."""

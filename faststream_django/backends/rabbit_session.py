@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from faststream_django.backends.base import Delivery, NotSent, Session, Settled
-from faststream_django.backends.rabbit_channel import FastChannel, PlainChannel, PublishChannel
+from faststream_django.backends.rabbit_channel import PublishChannel
 from faststream_django.backends.rabbit_driver import RabbitConnection
+from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_line import Line
+from faststream_django.backends.rabbit_plain_channel import PlainChannel
 from faststream_django.backends.rabbit_topology import declare_topology
 from faststream_django.conf import BrokerSettings
 from faststream_django.messages import Message
