@@ -21,7 +21,7 @@ from yarl import URL
 
 from faststream_django.backends.rabbit_wire import Wire
 
-__all__ = ["RabbitConnection", "make_wire"]
+__all__ = ["RabbitConnection", "fits_wire", "make_wire"]
 
 logger = logging.getLogger("faststream_django.connection")
 

@@ -4,7 +4,8 @@ import asyncio
 
 from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
 
-from faststream_django.backends.rabbit_driver import RabbitConnection
+from faststream_django.backends import rabbit_driver
+from faststream_django.backends.rabbit_driver import RabbitConnection, fits_wire, make_wire
 
 
 def test_channel_that_the_broker_closes_leaves_the_connection_alone(rabbitmq):
@@ -41,3 +42,37 @@ def test_numbers_of_closed_channels_are_used_again(rabbitmq):
         await connection.close()
 
     asyncio.run(run())
+
+
+def test_this_aiormq_has_a_place_for_the_wire(rabbitmq):
+    async def run():
+        wire = make_wire()
+        connection = RabbitConnection(rabbitmq.url(), wire=wire)
+        await connection.connect()
+        channel = await connection.open_channel()
+        seen = wire.may_write(), channel.number, connection.connection_tune.frame_max
+        await connection.close()
+        return *seen, wire.may_write()
+
+    may_write, number, frame_max, afterwards = asyncio.run(run())
+
+    assert may_write
+    assert not afterwards
+    assert number > 0
+    assert frame_max >= 4096
+
+
+def test_aiormq_without_a_place_for_it_is_told_to_the_log_once(monkeypatch, caplog):
+    class OtherConnection:
+        def __init__(self, url, *, context): ...
+
+    monkeypatch.setattr(rabbit_driver, "Connection", OtherConnection)
+    fits_wire.cache_clear()
+    try:
+        wires = [make_wire(), make_wire()]
+    finally:
+        fits_wire.cache_clear()
+
+    assert wires == [None, None]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "has no place for the fast lane" in caplog.text
