@@ -128,7 +128,8 @@ def _check_url(broker: BrokerSettings, text: str) -> Iterator[CheckMessage]:
         yield CheckWarning(
             f"{place} does not verify the server's certificate: anyone can pose as the server.",
             hint="Remove no_verify_ssl=1, and name the authority of the certificate with "
-            "?cafile=/path/to/ca.pem if it is your own.",
+            "?cafile=/path/to/ca.pem if it is your own. Leave verify_mode and check_hostname of an "
+            "ssl_context as ssl.create_default_context() makes them.",
             id="faststream_django.W004",
         )
 
@@ -163,7 +164,7 @@ def _has_tls(security: Any) -> bool:
 def _accepts_any_certificate(url: BrokerURL, security: Any) -> bool:
     context = getattr(security, "ssl_context", None)
     if context is not None:  # it replaces the parameters of the URL
-        return bool(context.verify_mode == ssl.CERT_NONE)
+        return context.verify_mode == ssl.CERT_NONE or not context.check_hostname
     return url.parameters.get("no_verify_ssl") == "1"
 
 

@@ -140,7 +140,11 @@ def test_a_tls_context_without_verification_is_a_weakness(settings):
     careless.check_hostname = False
     careless.verify_mode = ssl.CERT_NONE
 
+    of_any_host = ssl.create_default_context()
+    of_any_host.check_hostname = False
+
     assert weaknesses(settings, GOOD, security=BaseSecurity(careless)) == ["W004"]
+    assert weaknesses(settings, GOOD, security=BaseSecurity(of_any_host)) == ["W004"]
     assert weaknesses(settings, GOOD, security=BaseSecurity(ssl.create_default_context())) == []
 
 
