@@ -13,12 +13,10 @@ from faststream_django.broker_options import read_options
 from faststream_django.broker_url import InvalidURL, PrivateURL, conceal, parse_url, redacted
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
 from faststream_django.setting import Reader, Setting, did_you_mean, shown
+from faststream_django.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
 
 __all__ = [
-    "Binding",
     "BrokerSettings",
-    "ExchangeSettings",
-    "QueueSettings",
     "broker_aliases",
     "broker_settings",
     "broker_settings_from",
@@ -32,41 +30,6 @@ MEMORY_BACKEND = "faststream_django.backends.memory.MemoryBackend"
 
 _NO_ENTRIES: Mapping[Any, Any] = {}
 _EXAMPLE = "FASTSTREAM = {'default': {'URL': 'amqp://user:password@host/vhost'}}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """Binds a queue (or an exchange) to the exchange `source`."""
-
-    source: str
-    routing_key: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSettings:
-    """A queue to declare when a connection is made."""
-
-    name: str
-    type: Literal["classic", "quorum", "stream"] = "classic"
-    durable: bool = True
-    exclusive: bool = False
-    auto_delete: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    bindings: tuple[Binding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeSettings:
-    """An exchange to declare when a connection is made."""
-
-    name: str
-    type: str = "direct"
-    durable: bool = True
-    auto_delete: bool = False
-    internal: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    bindings: tuple[Binding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -214,66 +177,6 @@ def _on_commit(given: Setting) -> Any:
     return given.choice(["memory"])
 
 
-def _queues(given: Setting) -> tuple[QueueSettings, ...]:
-    return tuple(_queue(name, options) for name, options in _named(given))
-
-
-def _queue(name: str, given: Setting) -> QueueSettings:
-    queue = QueueSettings(name=name, **given.read(_QUEUE))
-    if "x-queue-type" in queue.arguments:
-        given.refuse("set 'type' instead of the argument 'x-queue-type'")
-    if queue.type != "classic" and (not queue.durable or queue.exclusive or queue.auto_delete):
-        given.refuse(f"a {queue.type} queue must be durable and can be neither exclusive nor auto_delete")
-    return queue
-
-
-def _exchanges(given: Setting) -> tuple[ExchangeSettings, ...]:
-    return tuple(ExchangeSettings(name=name, **options.read(_EXCHANGE)) for name, options in _named(given))
-
-
-def _exchange_type(given: Setting) -> Any:
-    if isinstance(given.value, str) and given.value.startswith("x-"):  # a plugin's
-        return given.name()
-    return given.choice(["direct", "topic", "fanout", "headers"])
-
-
-def _named(given: Setting) -> list[tuple[str, Setting]]:
-    """Read a list of names, or a dict of names and their options."""
-    if isinstance(given.value, (list, tuple)):
-        names = [given[index].name() for index in range(len(given.value))]
-        if len(set(names)) < len(names):
-            given.refuse("a name stands there twice")
-        return [(name, Setting(given.place, {})) for name in names]
-    if not isinstance(given.value, Mapping):
-        given.refuse("must be a list of names, or a dict of names and their options")
-    return [
-        (
-            Setting(given.place, name).name(),
-            Setting(given[name].place, {} if options is None else options),
-        )
-        for name, options in given.value.items()
-    ]
-
-
-def _bindings(given: Setting) -> tuple[Binding, ...]:
-    """Read {exchange: a routing key, a dict, or a list of these}, or a list of such dicts."""
-    if isinstance(given.value, (list, tuple)):
-        return tuple(binding for each in given.items() for binding in _bindings(each))
-    return tuple(
-        _binding(Setting(given.place, source).name(), binding)
-        for source in given.mapping()
-        for binding in given[source].items()
-    )
-
-
-def _binding(source: str, given: Setting) -> Binding:
-    if given.value is None:
-        return Binding(source=source)
-    if isinstance(given.value, Mapping):
-        return Binding(source=source, **given.read(_BINDING))
-    return Binding(source=source, routing_key=given.text())
-
-
 def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
     for key, declared in (("QUEUES", broker.queues), ("EXCHANGES", broker.exchanges)):
         for each in declared:
@@ -287,8 +190,8 @@ def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
 _BROKER: dict[str, tuple[str, Reader]] = {
     "URL": ("urls", _urls),
     "BACKEND": ("backend", Setting.dotted_path),
-    "QUEUES": ("queues", _queues),
-    "EXCHANGES": ("exchanges", _exchanges),
+    "QUEUES": ("queues", read_queues),
+    "EXCHANGES": ("exchanges", read_exchanges),
     "DECLARE": ("declare", lambda given: given.choice([True, False, "passive"])),
     "TIMEOUT": ("timeout", Setting.seconds),
     "CONNECT_TIMEOUT": ("connect_timeout", Setting.seconds),
@@ -299,24 +202,4 @@ _BROKER: dict[str, tuple[str, Reader]] = {
     "AUTOSTART": ("autostart", Setting.flag),
     "ON_COMMIT": ("on_commit", _on_commit),
     "OPTIONS": ("options", read_options),
-}
-_QUEUE: dict[str, tuple[str, Reader]] = {
-    "type": ("type", lambda given: given.choice(["classic", "quorum", "stream"])),
-    "durable": ("durable", Setting.flag),
-    "exclusive": ("exclusive", Setting.flag),
-    "auto_delete": ("auto_delete", Setting.flag),
-    "arguments": ("arguments", Setting.table),
-    "bind": ("bindings", _bindings),
-}
-_EXCHANGE: dict[str, tuple[str, Reader]] = {
-    "type": ("type", _exchange_type),
-    "durable": ("durable", Setting.flag),
-    "auto_delete": ("auto_delete", Setting.flag),
-    "internal": ("internal", Setting.flag),
-    "arguments": ("arguments", Setting.table),
-    "bind": ("bindings", _bindings),
-}
-_BINDING: dict[str, tuple[str, Reader]] = {
-    "routing_key": ("routing_key", Setting.text),
-    "arguments": ("arguments", Setting.table),
 }

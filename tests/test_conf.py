@@ -6,10 +6,7 @@ import traceback
 import pytest
 
 from faststream_django.conf import (
-    Binding,
     BrokerSettings,
-    ExchangeSettings,
-    QueueSettings,
     broker_aliases,
     broker_settings,
     broker_settings_from,
@@ -17,6 +14,7 @@ from faststream_django.conf import (
     redacted,
 )
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
+from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
 URL = "amqp://guest:guest@localhost/"
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
 
-from faststream_django.conf import Binding, BrokerSettings, ExchangeSettings, QueueSettings
+from faststream_django.conf import BrokerSettings
+from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
 __all__ = ["declare_topology"]
 

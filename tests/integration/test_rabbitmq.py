@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faststream_django.conf import Binding, ExchangeSettings, QueueSettings
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
+from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
 
 def wait_until(condition, timeout=5):

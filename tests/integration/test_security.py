@@ -18,7 +18,6 @@ from faststream.security import BaseSecurity, SASLPlaintext
 from faststream_django import brokers
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.checks import check_deployment
-from faststream_django.conf import ExchangeSettings, QueueSettings
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -27,6 +26,7 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 from faststream_django.sync import SyncBroker
+from faststream_django.topology import ExchangeSettings, QueueSettings
 from tests.nodes import FaultProxy
 from tests.test_secrets import (
     PASSWORD,
