@@ -21,6 +21,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.bulk import CHUNK_MESSAGES, CHUNKS_UNDER_WAY
 from faststream_django.exceptions import BrokerUnavailable, ConnectionLost, MessageRejected
 from faststream_django.management.bodies import read_lines
 from faststream_django.signals import message_published
@@ -535,9 +536,9 @@ def test_where_publishing_stopped_is_said(run, stdin):
 
     assert (error.returncode, str(error)) == (
         1,
-        "Publishing stopped: nothing from line 257 on was sent.",
+        f"Publishing stopped: nothing from line {CHUNK_MESSAGES + 1} on was sent.",
     )
-    assert run.stderr.getvalue().splitlines()[-1] == "line 256: away"
+    assert run.stderr.getvalue().splitlines()[-1] == f"line {CHUNK_MESSAGES}: away"
 
 
 def test_the_receivers_are_gone_afterwards(run, stdin, messages):
@@ -561,12 +562,12 @@ def _always_draw(monkeypatch):
 
 @pytest.mark.usefixtures("_always_draw")
 def test_a_terminal_gets_a_progress_bar_for_a_file(run, messages, tmp_path):
-    (tmp_path / "lines").write_text("1\n" * 512)
+    (tmp_path / "lines").write_text("1\n" * (2 * CHUNK_MESSAGES))
 
     run("orders", lines=True, file=str(tmp_path / "lines"), stderr=Terminal())
 
     drawn = run.stderr.getvalue().split("\r")
-    assert "[##########          ]  50%  256 confirmed, " in " ".join(drawn)
+    assert f"[##########          ]  50%  {CHUNK_MESSAGES} confirmed, " in " ".join(drawn)
     assert drawn[-1] == ""
     assert drawn[-2].isspace()
 
@@ -811,8 +812,8 @@ def test_ctrl_c_says_how_many_were_confirmed(program, rabbitmq, queue):
     ) as process:
         process.stdin.write(b"1\n" * 1000)
         process.stdin.flush()
-        # The third group of 256 leaves once the first is counted.
-        wait_until(lambda: rabbitmq.count(queue) > 512)
+        # The next chunk leaves once the first is counted.
+        wait_until(lambda: rabbitmq.count(queue) > CHUNKS_UNDER_WAY * CHUNK_MESSAGES)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
         stdout, stderr = process.stdout.read(), process.stderr.read()
@@ -822,7 +823,7 @@ def test_ctrl_c_says_how_many_were_confirmed(program, rabbitmq, queue):
     said = re.fullmatch(INTERRUPTED, stderr.decode())
     assert said, stderr
     confirmed, more = (int((number or "0").replace(",", "")) for number in said.groups())
-    assert confirmed >= 256
+    assert confirmed >= CHUNK_MESSAGES
     assert confirmed <= rabbitmq.count(queue) <= confirmed + more
 
 

@@ -23,6 +23,7 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
+from faststream_django.bulk import CHUNK_MESSAGES
 from faststream_django.exceptions import (
     BrokerDoesNotExist,
     BrokerUnavailable,
@@ -548,14 +549,14 @@ def test_fail_with_an_error_gives_each_caller_an_object_of_its_own():
 
 def test_fail_with_makes_publish_many_stop_where_it_would():
     def numbers():
-        yield from range(256)
-        yield 256
+        yield from range(CHUNK_MESSAGES)
+        yield CHUNK_MESSAGES
         pytest.fail("It was read on.")
 
     with capture_messages(fail_with=BrokerUnavailable), pytest.raises(BulkPublishError) as caught:
         publish_many(numbers(), "orders")
 
-    assert len(caught.value.errors) == 256
+    assert len(caught.value.errors) == CHUNK_MESSAGES
 
 
 @pytest.mark.parametrize("wrong", [LookupError, LookupError("x"), "x", BulkPublishError])

@@ -59,6 +59,7 @@ class Line:
         """End with the connection."""
         if self._opening is not None:
             self._opening.cancel()
+            self._opening = None
         for channel in (*self._retired, self._channel):
             if channel is not None:
                 channel.lose(reason)

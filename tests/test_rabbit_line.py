@@ -1,0 +1,152 @@
+"""The order of the messages for one exchange, whatever happens to its channels."""
+
+import asyncio
+
+from faststream_django.backends import rabbit_line
+from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.rabbit_line import Line
+from faststream_django.messages import Message
+
+
+class Channel:
+    """Keeps what it is given; the test says when there is an answer."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.is_closed = self.is_proven = False
+        self.is_idle = True
+        self.nacks = 0
+        self.written = []
+        self.closed_cleanly = False
+
+    def write(self, pending, most):
+        for _ in range(most):
+            delivery, _ = pending.popitem(last=False)
+            self.written.append(delivery.message.message_id)
+            self.is_idle = False
+
+    def confirm(self, nacks=0):
+        self.is_proven, self.is_idle, self.nacks = True, True, nacks
+        self.answer()
+
+    async def close(self):
+        self.closed_cleanly = True
+
+    def lose(self, reason):
+        self.is_closed = True
+
+
+class Channels:
+    def __init__(self, failures=0):
+        self.opened = []
+        self.failures = failures
+
+    async def open(self, answer):
+        if self.failures:
+            self.failures -= 1
+            raise NotSent("the connection is busy")
+        self.opened.append(Channel(answer))
+        return self.opened[-1]
+
+
+def post(line, *message_ids, verdicts=None):
+    for message_id in message_ids:
+        delivery = Delivery(Message.encode(b"x", "orders", message_id=message_id), "default")
+        delivery.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
+        line.pending[delivery] = None
+    line.flush()
+
+
+async def rounds(count=5):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_first_message_on_a_channel_travels_alone():
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        post(line, "a", "b", "c")
+        await rounds()
+        (channel,) = channels.opened
+        alone = list(channel.written)
+        channel.confirm()
+        return alone, channel.written
+
+    assert asyncio.run(main()) == (["a"], ["a", "b", "c"])
+
+
+def test_channel_that_cannot_be_opened_is_tried_again_and_the_order_stays(monkeypatch):
+    monkeypatch.setattr(rabbit_line, "RETRY_PAUSE", 0.001)
+
+    async def main():
+        channels = Channels(failures=2)
+        line = Line(channels.open)
+        post(line, "a", "b")
+        async with asyncio.timeout(10):
+            while not channels.opened:  # noqa: ASYNC110 - the loop's own timers
+                await asyncio.sleep(0)
+        post(line, "c")
+        await rounds()
+        channels.opened[0].confirm()
+        return channels.opened[0].written
+
+    assert asyncio.run(main()) == ["a", "b", "c"]
+
+
+def test_closed_channel_is_replaced_and_the_next_message_travels_alone_again():
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        post(line, "a")
+        await rounds()
+        channels.opened[0].is_closed = True
+        post(line, "b", "c")
+        await rounds()
+        return channels.opened[1].written
+
+    assert asyncio.run(main()) == ["b"]
+
+
+def test_suspect_channel_is_closed_once_nobody_waits_on_it(monkeypatch):
+    monkeypatch.setattr(rabbit_line, "FRESH_CHANNEL_INTERVAL", 0.0)
+
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        post(line, "a")
+        await rounds()
+        (old,) = channels.opened
+        old.confirm()
+        post(line, "b")
+        old.nacks = rabbit_line.MOST_NACKS
+        old.answer()
+        post(line, "c")
+        await rounds()
+        states = [old.closed_cleanly, line.is_idle]
+        old.confirm()
+        await rounds()
+        return states, old.closed_cleanly, old.written, channels.opened[1].written
+
+    assert asyncio.run(main()) == ([False, False], True, ["a", "b"], ["c"])
+
+
+def test_messages_that_wait_are_not_sent_when_the_connection_ends():
+    async def main():
+        channels, verdicts = Channels(), []
+        line = Line(channels.open)
+        post(line, "a", "b", verdicts=verdicts)
+        line.lose("reset")  # while the channel is being opened
+        await rounds()
+        return verdicts, channels.opened, line.is_idle
+
+    assert asyncio.run(main()) == ([("a", NotSent), ("b", NotSent)], [], True)
+
+
+def test_line_without_a_channel_is_closed_at_once():
+    async def main():
+        line = Line(Channels().open)
+        await line.close()
+        return line.is_idle
+
+    assert asyncio.run(main())
