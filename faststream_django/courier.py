@@ -181,6 +181,8 @@ class Courier:
 
     def _conclude(self, delivery: Delivery, verdict: Verdict) -> None:
         """Take the verdict on a message that went directly to the session."""
+        if delivery.done is None:  # its time was over before
+            return
         if isinstance(verdict, NotSent):
             self._post(delivery, delivery.message, self._conclude)
             return

@@ -91,6 +91,18 @@ def test_frame_without_its_end_is_left():
     assert feed(broken) == (broken, [])
 
 
+@pytest.mark.parametrize("channel", [0, 1])
+def test_frame_without_what_its_kind_has_is_left(channel):
+    """aiormq finds it malformed and ends the connection."""
+    truncated = b"\x01" + channel.to_bytes(2) + b"\x00\x00\x00\x04\x00\x3c\x00\x50\xce"
+    desk = Desk("a")
+
+    left = [desk.wire.take(1, channel, frame) for frame in (truncated, truncated[:7] + b"\x00\xce")]
+
+    assert left == [False, False]
+    assert desk.results == []
+
+
 def test_frame_of_absurd_length_is_left():
     """It would be collected in memory for ever."""
     absurd = b"\x01\x00\x01\xff\xff\xff\xff" + b"x" * 100

@@ -21,6 +21,8 @@ __all__ = ["RabbitSession"]
 
 # Exchanges with an open channel; the one that was not used for longest gives its own up.
 MOST_CHANNELS = 64
+# Bytes of a frame where the broker sets no limit (frame_max = 0).
+FRAME_MAX = 128 * 1024
 # Seconds between two looks whether the broker is still blocked, without a wire.
 BLOCKED_PAUSE = 0.05
 
@@ -131,7 +133,7 @@ class RabbitSession(Session):
         wire = self._connection.wire
         if wire is None:
             return PlainChannel(channel, on_answer, self._topology_errors)
-        frame_max = self._connection.connection_tune.frame_max
+        frame_max = self._connection.connection_tune.frame_max or FRAME_MAX
         return FastChannel(channel, on_answer, self._topology_errors, wire, frame_max)
 
     def _on_close(self, closing: asyncio.Future[Any]) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 __all__ = ["Receiver", "Wire"]
@@ -87,10 +88,13 @@ class Wire:
     def take(self, kind: int, channel: int, frame: bytes) -> bool:
         """Give a frame to the channel that it is for; return False if aiormq is to have it."""
         receiver = self.receivers.get(channel)
-        if receiver is not None:
-            return receiver.take(kind, frame)
-        if channel == 0 and kind == METHOD:
-            self._note(_method.unpack_from(frame, 7))
+        try:
+            if receiver is not None:
+                return receiver.take(kind, frame)
+            if channel == 0 and kind == METHOD:
+                self._note(_method.unpack_from(frame, 7))
+        except (struct.error, PAMQPException):  # it is malformed: aiormq ends the connection
+            return False
         return False
 
     def _note(self, method: tuple[int, ...]) -> None:
