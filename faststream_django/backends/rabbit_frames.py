@@ -47,10 +47,11 @@ def publish_frames(message: Message, channel: int, frame_max: int) -> bytes:
     )
 
 
-def _body_frames(body: bytes, channel: int, size: int) -> tuple[bytes, ...]:
+def _body_frames(body: bytes, channel: int, size: int) -> tuple[bytes | memoryview, ...]:
     if len(body) <= size:
         return (_frame.pack(BODY, channel, len(body)), body, FRAME_END) if body else ()
-    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    view = memoryview(body)
+    parts = [view[start : start + size] for start in range(0, len(body), size)]
     heads = (_frame.pack(BODY, channel, len(part)) for part in parts)
     return tuple(piece for head, part in zip(heads, parts, strict=True) for piece in (head, part, FRAME_END))
 
