@@ -63,17 +63,17 @@ class Chunk:
         if previous is not None:
             await previous.all_begun.wait()
 
-    def settle(self, delivery: Delivery, error: PublishError | None, timeout: float) -> None:
-        """Note a verdict; the next may take `timeout` seconds."""
+    def settle(self, delivery: Delivery, error: PublishError | None) -> None:
+        """Note a verdict; the next may take as long as the timeout."""
         if error is not None:
             self.errors[delivery.index] = error
         self.settled += 1
         if self.settled == len(self.deliveries):
             self.all_settled.set()
         now = time.monotonic()
-        if now - self._put_off_at >= min(PROGRESS_STEP, timeout * PROGRESS_PART):
+        if now - self._put_off_at >= min(PROGRESS_STEP, delivery.timeout * PROGRESS_PART):
             self._put_off_at = now
-            self._put_off(timeout)
+            self._put_off(delivery.timeout)
 
     def _put_off(self, timeout: float) -> None:
         until = asyncio.get_running_loop().time() + timeout

@@ -25,10 +25,12 @@ class LoopStalled(Exception):
 
 
 class Host(Protocol):
-    """Where calls are carried out; a call that came too late has none."""
+    """Where calls are carried out."""
 
-    loop: asyncio.AbstractEventLoop
     under_way: set[Call[Any]]
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Have a function called on the loop, from any thread; drop it if the loop is closed."""
 
     def stalled(self) -> None:
         """Note, in any thread, that a caller's time is over."""
@@ -81,7 +83,7 @@ class Call(ABC, Generic[T]):
 
     __slots__ = ("_error", "_job", "_settled", "_value", "context", "host")
 
-    def __init__(self, job: Job, host: Host | None) -> None:
+    def __init__(self, job: Job, host: Host) -> None:
         self.host = host
         self.context = contextvars.copy_context()
         self._job = job
@@ -93,11 +95,11 @@ class Call(ABC, Generic[T]):
     def _notify(self) -> None:
         """Wake the caller; called on the loop thread."""
 
-    def start(self) -> None:
-        """Begin; called on the loop thread."""
-        if not self._settled and self.host is not None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin on the loop; called on its thread."""
+        if not self._settled:
             self.host.under_way.add(self)
-            self._job.begin(self, self.host.loop)
+            self._job.begin(self, loop)
 
     def settle(self, error: BaseException | None, value: Any = None) -> None:
         if self._settled:
@@ -107,33 +109,25 @@ class Call(ABC, Generic[T]):
         self._error = error
         self._value = value
         self._settled = True
-        if self.host is not None:
-            self.host.under_way.discard(self)
+        self.host.under_way.discard(self)
         self._notify()
 
     def cancel(self) -> None:
         """Give up, from any thread: the job is dropped, and so is its outcome."""
-        self._settled = True
-        self._on_the_loop(self._drop)
+        if not self._settled:
+            self._settled = True
+            self.host.post(self._drop)
 
     def _drop(self) -> None:
-        if self.host is not None:
-            self.host.under_way.discard(self)
+        self.host.under_way.discard(self)
         self._job.drop()
 
     def _expire(self) -> None:
         if not self._settled:
             self._job.expire()
 
-    def _on_the_loop(self, function: Callable[[], None]) -> None:
-        if self.host is None:
-            return
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the job with it
-            self.host.loop.call_soon_threadsafe(function)
-
     def _stalled(self, timeout: float | None) -> LoopStalled:
-        if self.host is not None:
-            self.host.stalled()
+        self.host.stalled()
         return LoopStalled(f"no answer from the loop thread within {timeout} s")
 
     def _result(self) -> T:
@@ -147,7 +141,7 @@ class ThreadCall(Call[T]):
 
     __slots__ = ("_lock",)
 
-    def __init__(self, job: Job, host: Host | None, locked_lock: Lock) -> None:
+    def __init__(self, job: Job, host: Host, locked_lock: Lock) -> None:
         super().__init__(job, host)
         self._lock = locked_lock
 
@@ -159,12 +153,22 @@ class ThreadCall(Call[T]):
 
         With `grace` the job is told then, and has so many seconds more to say what it knows.
         """
-        if not self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
-            self._on_the_loop(self._expire)
-            if not (grace and self._lock.acquire(timeout=grace)):
-                raise self._stalled(timeout)
+        done = self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+        if not done and grace:
+            self.host.post(self._expire)
+            done = self._lock.acquire(timeout=grace)
+        if not done:
+            raise self._stalled(timeout)
         self._lock.release()
         return self._result()
+
+    def result(self, timeout: float | None, grace: float = 0.0) -> T:
+        """See wait(); cancel the call if it has not ended then, or if waiting is interrupted."""
+        try:
+            return self.wait(timeout, grace)
+        except BaseException:
+            self.cancel()
+            raise
 
 
 class TaskCall(Call[T]):
@@ -172,7 +176,7 @@ class TaskCall(Call[T]):
 
     __slots__ = ("_done", "_loop")
 
-    def __init__(self, job: Job, host: Host | None) -> None:
+    def __init__(self, job: Job, host: Host) -> None:
         super().__init__(job, host)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -189,8 +193,16 @@ class TaskCall(Call[T]):
         """See ThreadCall.wait()."""
         done, _ = await asyncio.wait([self._done], timeout=timeout)
         if not done and grace:
-            self._on_the_loop(self._expire)
+            self.host.post(self._expire)
             done, _ = await asyncio.wait([self._done], timeout=grace)
         if not done:
             raise self._stalled(timeout)
         return self._result()
+
+    async def result(self, timeout: float | None, grace: float = 0.0) -> T:
+        """See ThreadCall.result()."""
+        try:
+            return await self.wait(timeout, grace)
+        except BaseException:
+            self.cancel()
+            raise

@@ -109,28 +109,18 @@ class Connection:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
         delivery = Delivery(message, self.settings.alias, self._limit(timeout))
         self._loop.refuse_itself()
-        call = self._loop.hand_over(_Posting(self, delivery))
         try:
-            call.wait(delivery.timeout, GRACE)
+            self._loop.hand_over(_Posting(self, delivery)).result(delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
-            call.cancel()
             conclude(delivery, error, connected=self.is_connected)
-        except BaseException:
-            call.cancel()
-            raise
 
     async def asend(self, message: Message, timeout: float | None = None) -> None:
         """See send()."""
         delivery = Delivery(message, self.settings.alias, self._limit(timeout))
-        call = self._loop.ahand_over(_Posting(self, delivery))
         try:
-            await call.wait(delivery.timeout, GRACE)
+            await self._loop.ahand_over(_Posting(self, delivery)).result(delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
-            call.cancel()
             conclude(delivery, error, connected=self.is_connected)
-        except BaseException:
-            call.cancel()
-            raise
 
     def send_many(
         self,
@@ -249,7 +239,7 @@ class Connection:
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
         # Counted from here: the first call in a process makes the backend, which imports the driver.
         end = asyncio.get_running_loop().time() + timeout
-        await self.courier_here().deliver_chunk(chunk, timeout, end)
+        await self.courier_here().deliver_chunk(chunk, end)
 
     def courier_here(self) -> Courier:
         """Return the courier of this loop; the one that another loop left behind is not touched."""

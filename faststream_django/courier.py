@@ -107,10 +107,10 @@ class Courier:
         if task is not None:
             task.cancel()
 
-    async def deliver_chunk(self, chunk: Chunk, timeout: float, end: float) -> None:
+    async def deliver_chunk(self, chunk: Chunk, end: float) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
 
-        The time is over when the loop's reaches `end`, which each verdict puts off by `timeout` seconds.
+        The time is over when the loop's reaches `end`, which each verdict puts off.
         """
 
         def settle(delivery: Delivery, error: BaseException | None) -> None:
@@ -118,7 +118,7 @@ class Courier:
                 return
             if error is not None and not isinstance(error, PublishError):
                 error = middleware_failed(delivery, error)  # the other messages go on
-            chunk.settle(delivery, error, timeout)
+            chunk.settle(delivery, error)
 
         try:
             async with asyncio.timeout_at(end) as deadline:
@@ -132,7 +132,7 @@ class Courier:
         except TimeoutError:
             for _, delivery in tuple(chunk.unsettled()):
                 if delivery.done is None:
-                    chunk.settle(delivery, self._late(delivery), timeout)
+                    chunk.settle(delivery, self._late(delivery))
                 else:
                     self.expire(delivery)
         finally:
@@ -158,26 +158,15 @@ class Courier:
 
     def _post(self, delivery: Delivery, message: Message, settled: Settled, *, more: bool = False) -> None:
         """Send on the session of the moment, or on the next."""
-        session = self._supervisor.current
-        if session is not None:
-            delivery.posted_at = time.monotonic()
-            session.post(message, delivery, settled, more=more)
-        else:
-            answer = partial(self._post_on, delivery, message, settled)
-            self._supervisor.ask(delivery, delivery.timeout, answer)
 
-    def _post_on(
-        self,
-        delivery: Delivery,
-        message: Message,
-        settled: Settled,
-        session: Session | BrokerUnavailable,
-    ) -> None:
-        if isinstance(session, BrokerUnavailable):
-            settled(delivery, unavailable(delivery, session))
-        else:
-            delivery.posted_at = time.monotonic()
-            session.post(message, delivery, settled)
+        def post_on(session: Session | BrokerUnavailable) -> None:
+            if isinstance(session, BrokerUnavailable):
+                settled(delivery, unavailable(delivery, session))
+            else:
+                delivery.posted_at = time.monotonic()
+                session.post(message, delivery, settled, more=more)
+
+        self._supervisor.ask(delivery, delivery.timeout, post_on)
 
     def _conclude(self, delivery: Delivery, verdict: Verdict) -> None:
         """Take the verdict on a message that went directly to the session."""

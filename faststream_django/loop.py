@@ -17,7 +17,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from faststream_django.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
 from faststream_django.native_threads import HalfPatched, native_threads
-from faststream_django.running_loop import RunningLoop
+from faststream_django.running_loop import Nowhere, RunningLoop
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
 
@@ -67,28 +67,16 @@ class LoopThread:
 
     def hand_over(self, job: Job) -> ThreadCall[Any]:
         """See submit()."""
-        try:
-            running = self._ensure()
-        except LoopStopped as error:
-            lock = threading.Lock()
-            lock.acquire()
-            call: ThreadCall[Any] = ThreadCall(job, None, lock)
-            call.settle(error)
-            return call
-        call = ThreadCall(job, running, running.threads.new_locked_lock())
-        running.submit(call)
+        host = self._host()
+        call: ThreadCall[Any] = ThreadCall(job, host, host.new_locked_lock())
+        host.submit(call)
         return call
 
     def ahand_over(self, job: Job) -> TaskCall[Any]:
         """See asubmit()."""
-        try:
-            running = self._ensure()
-        except LoopStopped as error:
-            call: TaskCall[Any] = TaskCall(job, None)
-            call.settle(error)
-            return call
-        call = TaskCall(job, running)
-        running.submit(call)
+        host = self._host()
+        call: TaskCall[Any] = TaskCall(job, host)
+        host.submit(call)
         return call
 
     def run(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
@@ -98,21 +86,7 @@ class LoopThread:
         LoopStopped when the loop ends first. On Ctrl-C the work is cancelled too.
         """
         self.refuse_itself()
-        call = self.submit(function, *args)
-        try:
-            return call.wait(timeout)
-        except BaseException:
-            call.cancel()
-            raise
-
-    async def arun(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
-        """See run(); for a caller in an event loop, also in this one."""
-        call = self.asubmit(function, *args)
-        try:
-            return await call.wait(timeout)
-        except BaseException:
-            call.cancel()
-            raise
+        return self.submit(function, *args).result(timeout)
 
     def refuse_itself(self) -> None:
         """Raise RuntimeError on the loop thread, where waiting for the loop would never end."""
@@ -148,9 +122,7 @@ class LoopThread:
             running, self._running = self._running, None
         if running is None or running.pid != os.getpid():
             return
-        call: ThreadCall[None] = ThreadCall(
-            Work(running.shut_down, ()), running, running.threads.new_locked_lock()
-        )
+        call: ThreadCall[None] = ThreadCall(Work(running.shut_down, ()), running, running.new_locked_lock())
         running.submit(call)
         timeout = running.shut_down_limit
         try:
@@ -158,6 +130,12 @@ class LoopThread:
         except LoopStalled:
             logger.warning("The loop thread did not finish its work within %g s", timeout)
         running.end()
+
+    def _host(self) -> RunningLoop | Nowhere:
+        try:
+            return self._ensure()
+        except LoopStopped as error:
+            return Nowhere(error)
 
     def _ensure(self) -> RunningLoop:
         running = self._running

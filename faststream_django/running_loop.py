@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from faststream_django.calls import Call, LoopStopped
-from faststream_django.native_threads import Threads
+from faststream_django.native_threads import Lock, Threads
 from faststream_django.pulse import Pulse
 from faststream_django.wakeup import Wakeup
 
-__all__ = ["RunningLoop"]
+__all__ = ["Nowhere", "RunningLoop"]
 
 logger = logging.getLogger("faststream_django")
 
@@ -28,6 +29,28 @@ logger = logging.getLogger("faststream_django")
 QUIESCE_TIMEOUT = 5.0
 # How long stop() waits for cancelled tasks, and again for the thread, once the closers had their time.
 CANCEL_TIMEOUT = 1.0
+
+
+class Nowhere:
+    """Takes the calls for which there is no loop thread, as during exit, and ends each with the reason."""
+
+    def __init__(self, reason: LoopStopped) -> None:
+        self.under_way: set[Call[Any]] = set()
+        self._reason = reason
+
+    def new_locked_lock(self) -> Lock:
+        lock = threading.Lock()
+        lock.acquire()
+        return lock
+
+    def submit(self, call: Call[Any]) -> None:
+        call.settle(self._reason)
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Drop it: there is no loop."""
+
+    def stalled(self) -> None:
+        """Say nothing of a thread that is not there."""
 
 
 class RunningLoop:
@@ -55,6 +78,9 @@ class RunningLoop:
         except RuntimeError:
             self._close()
             raise
+
+    def new_locked_lock(self) -> Lock:
+        return self.threads.new_locked_lock()
 
     def start_thread(self) -> None:
         self.thread = self.threads.make_thread(self._main, self._name)
@@ -121,7 +147,7 @@ class RunningLoop:
             self.refuse()
             return
         while inbox:
-            inbox.popleft().start()
+            inbox.popleft().start(self.loop)
         self._pulse.begin()
 
     def refuse(self) -> None:
@@ -130,14 +156,17 @@ class RunningLoop:
             while True:
                 self.inbox.popleft().settle(LoopStopped("the loop thread is stopped"))
 
+    def post(self, function: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # closed
+            self.loop.call_soon_threadsafe(function)
+
     def stalled(self) -> None:
         self._pulse.report(self.thread_id)
 
     def pause(self) -> None:
         """Bring the loop to rest before a fork: no lock is held, no warning is due, nothing is half done."""
         self._pausing = True
-        with contextlib.suppress(RuntimeError):  # closed by foreign code: there is nothing to rest
-            self.loop.call_soon_threadsafe(self.loop.stop)
+        self.post(self.loop.stop)
         self.thread.join(QUIESCE_TIMEOUT)
         self._wait_for_os_thread()
 
@@ -179,8 +208,7 @@ class RunningLoop:
     def end(self) -> None:
         """Stop the loop within a bound; a loop that is blocked is left to its daemon thread."""
         self.closed = True
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.loop.stop)
+        self.post(self.loop.stop)
         self.thread.join(CANCEL_TIMEOUT)
         if self.thread.is_alive():
             logger.warning("The loop thread is blocked and was left behind")

@@ -15,6 +15,12 @@ from faststream_django import loop as loop_module
 from faststream_django import pulse, running_loop
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
 
+
+async def arun(thread, function, *args, timeout):
+    """Wait in an event loop for what the loop thread does."""
+    return await thread.asubmit(function, *args).result(timeout)
+
+
 SOON = 1.0  # seconds; what is done "at once", on a busy machine
 LONG = 30.0  # nothing here may take as long: a call that waits for its timeout has failed
 
@@ -211,15 +217,15 @@ def test_arun_from_another_loop(thread):
     async def main():
         caller.set("another loop")
         here = threading.get_ident()
-        there = await thread.arun(identify, timeout=SOON)
-        return here != there, await thread.arun(double, 21, timeout=SOON)
+        there = await arun(thread, identify, timeout=SOON)
+        return here != there, await arun(thread, double, 21, timeout=SOON)
 
     assert asyncio.run(main()) == (True, 42)
 
 
 def test_arun_from_the_same_loop(thread):
     async def nested():
-        return await thread.arun(double, 21, timeout=SOON)
+        return await arun(thread, double, 21, timeout=SOON)
 
     assert thread.run(nested, timeout=SOON) == 42
 
@@ -230,7 +236,7 @@ def test_arun_sees_the_contextvars_of_the_task(thread):
 
     async def main():
         caller.set("the task")
-        return await thread.arun(read, timeout=SOON)
+        return await arun(thread, read, timeout=SOON)
 
     assert asyncio.run(main()) == "the task"
 
@@ -240,14 +246,14 @@ def test_arun_raises_what_the_function_raises(thread):
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        asyncio.run(thread.arun(fail, timeout=SOON))
+        asyncio.run(arun(thread, fail, timeout=SOON))
 
 
 def test_cancelling_arun_cancels_the_work(thread):
     work = Work()
 
     async def main():
-        task = asyncio.create_task(thread.arun(work, timeout=LONG))
+        task = asyncio.create_task(arun(thread, work, timeout=LONG))
         await asyncio.to_thread(work.begun.wait, SOON)
         task.cancel()
         await asyncio.wait([task])
@@ -347,7 +353,7 @@ def test_arun_that_takes_too_long_is_cancelled(thread):
     work = Work()
 
     with pytest.raises(LoopStalled):
-        asyncio.run(thread.arun(work, timeout=0.05))
+        asyncio.run(arun(thread, work, timeout=0.05))
 
     assert work.cancelled.wait(SOON)
 
@@ -496,7 +502,7 @@ def test_who_waits_for_a_loop_that_foreign_code_closes_is_told_at_once(thread):
     running = thread._running
 
     close_between_two_runs(running)
-    late = loop_module.ThreadCall(loop_module.Work(double, (21,)), running, running.threads.new_locked_lock())
+    late = loop_module.ThreadCall(loop_module.Work(double, (21,)), running, running.new_locked_lock())
     running.submit(late)
 
     for each in (call, late):
@@ -804,7 +810,7 @@ def test_whoever_awaits_when_the_loop_stops_is_told_at_once(thread):
     work = Work()
 
     async def main():
-        task = asyncio.create_task(thread.arun(work, timeout=LONG))
+        task = asyncio.create_task(arun(thread, work, timeout=LONG))
         await asyncio.to_thread(work.begun.wait, SOON)
         await asyncio.to_thread(thread.stop)
         with pytest.raises(LoopStopped):
@@ -832,7 +838,7 @@ def test_a_call_that_the_end_of_the_loop_overtakes_is_told(thread, blocked):
     stopping.start()
     while not running.inbox:
         assert stopping.is_alive()
-    call = loop_module.ThreadCall(loop_module.Work(double, (21,)), running, running.threads.new_locked_lock())
+    call = loop_module.ThreadCall(loop_module.Work(double, (21,)), running, running.new_locked_lock())
     running.submit(call)
 
     blocked.set()
@@ -847,7 +853,7 @@ def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, mome
     """Its thread took hold of the loop before stop() did and hands over after the rest was cancelled."""
     thread.start()
     running = thread._running
-    call = loop_module.ThreadCall(loop_module.Work(Work(), ()), running, running.threads.new_locked_lock())
+    call = loop_module.ThreadCall(loop_module.Work(Work(), ()), running, running.new_locked_lock())
     shut_down, end = running.shut_down, running.end
 
     async def shut_down_and_meet():

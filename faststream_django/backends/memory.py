@@ -13,7 +13,7 @@ from faststream_django.backends.memory_driver import MemoryConnection
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.backends.rabbit_errors import explained, publish_error
-from faststream_django.backends.rabbit_properties import amqp_properties
+from faststream_django.backends.rabbit_properties import basic_publish
 from faststream_django.backends.rabbit_topology import declare_topology
 from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 
@@ -70,9 +70,7 @@ class MemorySession(Session):
         verdict: Verdict = None
         try:
             await self._transmit(message, delivery)
-        except NotSent as error:
-            verdict = error
-        except PublishTimeout as error:  # given up
+        except (NotSent, PublishTimeout) as error:  # the session has ended, or the caller has given up
             verdict = error
         except Exception as error:  # noqa: BLE001 - translated
             verdict = publish_error(error, delivery, newest=True)
@@ -86,13 +84,7 @@ class MemorySession(Session):
         if self.closed.done():
             raise NotSent(self.closed.result())
         delivery.hand_over()
-        await self._channel.basic_publish(
-            message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            properties=amqp_properties(message),
-            mandatory=message.mandatory,
-        )
+        await basic_publish(self._channel, message)
 
     async def _flow_control(self) -> None:
         """Leave the loop to the subscribers, and slow down where they fall far behind.

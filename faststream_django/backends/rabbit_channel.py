@@ -26,7 +26,6 @@ class PublishChannel(ABC):
         self._on_answer = on_answer
         self._topology_errors = topology_errors
         self._tag = 0
-        self._confirmed = 0
         # By delivery tag. What nobody waits for stays until it is confirmed, for the sake of its id.
         self._unconfirmed: dict[int, Delivery] = {}
         self._ids: dict[str, int] = {}

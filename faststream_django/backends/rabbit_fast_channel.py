@@ -47,6 +47,7 @@ class FastChannel(PublishChannel):
         self._wire = wire
         self._frame_max = frame_max
         self._has_ended = False
+        self._confirmed = 0
         self._return: _Return | None = None
         wire.receivers[channel.number] = self
 

@@ -11,7 +11,7 @@ from aiormq.abc import AbstractChannel
 from faststream_django.backends.base import Delivery, Verdict
 from faststream_django.backends.rabbit_channel import PublishChannel, refuse
 from faststream_django.backends.rabbit_errors import publish_error
-from faststream_django.backends.rabbit_properties import amqp_properties
+from faststream_django.backends.rabbit_properties import basic_publish
 from faststream_django.exceptions import MessageRejected, PublishTimeout
 from faststream_django.messages import Message
 
@@ -47,13 +47,7 @@ class PlainChannel(PublishChannel):
     async def _publish(self, delivery: Delivery, message: Message) -> None:
         verdict: Verdict = None
         try:
-            await self._channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=amqp_properties(message),
-                mandatory=message.mandatory,
-            )
+            await basic_publish(self._channel, message)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - translated
             verdict = publish_error(error, delivery, newest=delivery.tag == self._tag)
         if self._discharge(delivery.tag) is not None:

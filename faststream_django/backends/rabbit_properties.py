@@ -1,12 +1,14 @@
-"""A message's properties as AMQP has them."""
+"""A message as aiormq's channel takes it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pamqp.commands import Basic
 
 from faststream_django.messages import Message
 
-__all__ = ["amqp_properties"]
+__all__ = ["amqp_properties", "basic_publish"]
 
 
 def amqp_properties(message: Message) -> Basic.Properties:
@@ -24,4 +26,15 @@ def amqp_properties(message: Message) -> Basic.Properties:
         timestamp=message.timestamp,
         message_type=message.message_type,
         app_id="faststream_django",
+    )
+
+
+async def basic_publish(channel: Any, message: Message) -> None:
+    """Publish on a channel of aiormq, or on one that is like it; return once it is confirmed."""
+    await channel.basic_publish(
+        message.body,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        properties=amqp_properties(message),
+        mandatory=message.mandatory,
     )

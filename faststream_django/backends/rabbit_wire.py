@@ -19,7 +19,7 @@ from yarl import URL
 
 __all__ = ["Receiver", "Wire"]
 
-METHOD, HEARTBEAT = 1, 8
+METHOD = 1
 FRAME_TYPES = frozenset(b"\x01\x02\x03\x08")
 FRAME_END = 0xCE
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
