@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,11 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from faststream_django.backends.memory_consumer import Callback, MemoryConsumer
+from faststream_django.backends.memory_consumer import MemoryConsumer
+from faststream_django.backends.memory_objects import REPLY_TO, MemoryExchange, MemoryQueue
 from faststream_django.backends.memory_server import ServerRefused
 
 if TYPE_CHECKING:
-    from aio_pika import Message
     from faststream.rabbit import RabbitBroker
 
     from faststream_django.backends.envelope import Envelope
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from faststream_django.backends.memory_server import MemoryServer
 
 __all__ = ["MemoryConnection"]
-
-REPLY_TO = "amq.rabbitmq.reply-to"
 
 ERRORS: dict[int, type[exceptions.ChannelClosed]] = {
     403: exceptions.ChannelAccessRefused,
@@ -241,84 +238,6 @@ class MemoryChannel:
             for consumer, _ in settled:
                 consumer.in_flight -= 1
         return settled
-
-
-class MemoryQueue:
-    """A queue, or the channel's pseudo-queue for replies (None), as aio-pika shows it."""
-
-    def __init__(self, channel: MemoryChannel, queue: Queue | None) -> None:
-        self.channel = channel
-        self.name = REPLY_TO if queue is None else queue.name
-        self._queue = queue
-
-    async def bind(
-        self,
-        exchange: MemoryExchange,
-        routing_key: str | None = None,
-        *,
-        arguments: Mapping[str, Any] | None = None,
-        **client_options: Any,  # noqa: ARG002
-    ) -> None:
-        key = self.name if routing_key is None else routing_key
-        await self.channel.queue_bind(self.name, exchange.name, key, arguments)
-
-    async def consume(
-        self,
-        callback: Callback,
-        no_ack: bool = False,  # noqa: FBT001, FBT002
-        **client_options: Any,  # noqa: ARG002
-    ) -> str:
-        queue = self._queue or await self._declare_reply_queue()
-        tag = f"ctag-{uuid.uuid4().hex}"
-        consumer = MemoryConsumer(self.channel, queue, tag, callback, no_ack=no_ack)
-        self.channel.consumers[tag] = consumer
-        queue.add_consumer(consumer)
-        return tag
-
-    async def cancel(self, consumer_tag: str, **client_options: Any) -> None:  # noqa: ARG002
-        if consumer := self.channel.consumers.get(consumer_tag):
-            consumer.cancel()
-
-    async def _declare_reply_queue(self) -> Queue:
-        # RabbitMQ's "direct reply-to": answers come back under a name of this channel alone.
-        name = f"{REPLY_TO}.{uuid.uuid4().hex}"
-        queue = await self.channel.queue_declare(name, durable=False, auto_delete=True)
-        self.channel.reply_queue = queue
-        return queue
-
-
-class MemoryExchange:
-    """An exchange, as aio-pika shows it."""
-
-    def __init__(self, channel: MemoryChannel, name: str) -> None:
-        self.channel = channel
-        self.name = name
-
-    async def bind(
-        self,
-        exchange: MemoryExchange,
-        routing_key: str = "",
-        *,
-        arguments: Mapping[str, Any] | None = None,
-        **client_options: Any,  # noqa: ARG002
-    ) -> None:
-        await self.channel.exchange_bind(self.name, exchange.name, routing_key, arguments)
-
-    async def publish(
-        self,
-        message: Message,
-        routing_key: str,
-        *,
-        mandatory: bool = True,
-        **client_options: Any,  # noqa: ARG002
-    ) -> Basic.Ack:
-        return await self.channel.basic_publish(
-            message.body,
-            exchange=self.name,
-            routing_key=routing_key,
-            properties=message.properties,
-            mandatory=mandatory,
-        )
 
 
 def _without_client_options(declaration: dict[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from faststream_django.backends.envelope import DeathReason, Envelope, as_message, bury, is_cycle
+from faststream_django.backends.memory_exchanges import Exchange, Exchanges
 from faststream_django.backends.memory_queue import Queue
-from faststream_django.backends.routing import EXCHANGE_TYPES, matches
+from faststream_django.backends.memory_refusals import ServerRefused, refuse_other
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitBroker
@@ -31,36 +31,6 @@ __all__ = ["Exchange", "MemoryServer", "ServerRefused", "Verdict"]
 NOWHERE = "\0"  # no exchange has this name; "" is the default exchange
 Verdict = Literal["confirmed", "returned", "rejected"]
 OnConnect = Callable[["MemoryServer", "BrokerSettings"], Awaitable[None]]
-
-
-class ServerRefused(Exception):
-    """The server refuses an operation; code and text are RabbitMQ's."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A binding: what goes from an exchange to a queue or to another exchange."""
-
-    destination: Queue | Exchange
-    routing_key: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Exchange:
-    """An exchange and what is bound to it."""
-
-    name: str
-    type: str = "direct"
-    durable: bool = True
-    auto_delete: bool = False
-    internal: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    bindings: list[Bound] = field(default_factory=list)
 
 
 class MemoryServer:
@@ -80,7 +50,7 @@ class MemoryServer:
         # Not loop.py's business: tests look into the queues while the loop thread fills them.
         self.lock = threading.RLock()
         self._queues: dict[str, Queue] = {}
-        self._exchanges = {exchange.name: exchange for exchange in _predeclared()}
+        self._exchanges = Exchanges(self._queues)
 
     def __repr__(self) -> str:
         return f"<MemoryServer 'memory://{self.name}'>"
@@ -132,8 +102,6 @@ class MemoryServer:
     def exchange(self, name: str) -> Exchange:
         """Return the exchange or raise NOT_FOUND."""
         with self.lock:
-            if name not in self._exchanges:
-                raise ServerRefused(404, f"NOT_FOUND - no exchange '{name}' in vhost '/'")
             return self._exchanges[name]
 
     def declare_queue(
@@ -175,7 +143,7 @@ class MemoryServer:
                 }
                 current = {key: getattr(queue, key) for key in wanted}
                 wanted |= {"x-queue-type": "classic", **(arguments or {})}
-                _refuse_other("queue", name, wanted, current | queue.arguments)
+                refuse_other("queue", name, wanted, current | queue.arguments)
             return queue
 
     def declare_exchange(
@@ -193,39 +161,14 @@ class MemoryServer:
         with self.lock:
             if passive:
                 return self.exchange(name)
-            if type not in EXCHANGE_TYPES:
-                raise ServerRefused(503, f"COMMAND_INVALID - unknown exchange type '{type}'")
-            properties: dict[str, object] = {
-                "type": type,
-                "durable": durable,
-                "auto_delete": auto_delete,
-                "internal": internal,
-            }
-            exchange = self._exchanges.get(name)
-            if exchange is not None:
-                current = {key: getattr(exchange, key) for key in properties}
-                _refuse_other(
-                    "exchange",
-                    name,
-                    properties | dict(arguments or {}),
-                    current | dict(exchange.arguments),
-                )
-                return exchange
-            if name.startswith("amq."):
-                raise ServerRefused(
-                    403,
-                    f"ACCESS_REFUSED - exchange name '{name}' contains reserved prefix 'amq.*'",
-                )
-            exchange = Exchange(
-                name=name,
-                type=type,
+            return self._exchanges.declare(
+                name,
+                type,
                 durable=durable,
                 auto_delete=auto_delete,
                 internal=internal,
-                arguments=dict(arguments or {}),
+                arguments=arguments or {},
             )
-            self._exchanges[name] = exchange
-            return exchange
 
     def bind(
         self,
@@ -236,36 +179,20 @@ class MemoryServer:
     ) -> None:
         """Let messages of the exchange ``source`` reach the queue or exchange."""
         with self.lock:
-            exchange = self.exchange(source)
-            if not source:
-                raise ServerRefused(403, "ACCESS_REFUSED - operation not permitted on the default exchange")
-            bound = Bound(destination, routing_key, dict(arguments or {}))
-            if bound not in exchange.bindings:
-                exchange.bindings.append(bound)
+            self._exchanges.bind(destination, source, routing_key, arguments or {})
 
     def delete_queue(self, queue: Queue) -> None:
         """Delete the queue with its messages and bindings; auto-delete exchanges go with those."""
         with self.lock:
             if self._queues.get(queue.name) is queue:
                 del self._queues[queue.name]
-            for exchange in list(self._exchanges.values()):
-                self._unbind(exchange, queue)
+            self._exchanges.unbind(queue)
 
     def release(self, owner: object) -> None:
         """Delete the exclusive queues of a connection that ends."""
         with self.lock:
             for queue in [q for q in self._queues.values() if q.exclusive and q.owner is owner]:
                 self.delete_queue(queue)
-
-    def _unbind(self, exchange: Exchange, destination: Queue | Exchange) -> None:
-        kept = [bound for bound in exchange.bindings if bound.destination is not destination]
-        if len(kept) == len(exchange.bindings):
-            return
-        exchange.bindings[:] = kept
-        if exchange.auto_delete and not kept:
-            del self._exchanges[exchange.name]
-            for other in list(self._exchanges.values()):
-                self._unbind(other, exchange)
 
     # Messages
 
@@ -291,7 +218,7 @@ class MemoryServer:
                     f"ACCESS_REFUSED - cannot publish to internal exchange '{exchange}' in vhost '/'",
                 )
             envelope = Envelope.seal(exchange, routing_key, properties, body)
-            queues = list(self._route(target, routing_key, properties.headers or {}))
+            queues = list(self._exchanges.route(target, routing_key, properties.headers or {}))
             if not queues:
                 return "returned" if mandatory else "confirmed"
             accepted = [queue.put(envelope.copy()) for queue in queues]
@@ -311,55 +238,6 @@ class MemoryServer:
             routing_key = queue.arguments.get("x-dead-letter-routing-key", envelope.routing_key)
             properties = bury(queue.name, envelope, reason)
             dead = Envelope.seal(target.name, routing_key, properties, envelope.body)
-            for destination in self._route(target, routing_key, properties.headers or {}):
+            for destination in self._exchanges.route(target, routing_key, properties.headers or {}):
                 if not is_cycle(destination.name, properties, reason):
                     destination.put(dead.copy())
-
-    def _route(self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Queue]:
-        queues: dict[str, Queue] = {}
-        seen = {exchange.name}
-        exchanges = [exchange]
-        for current in exchanges:
-            for destination in self._destinations(current, routing_key, headers):
-                if isinstance(destination, Queue):
-                    queues[destination.name] = destination
-                elif destination.name not in seen:
-                    seen.add(destination.name)
-                    exchanges.append(destination)
-        return queues.values()
-
-    def _destinations(
-        self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]
-    ) -> list[Queue | Exchange]:
-        if not exchange.name:
-            return [self._queues[routing_key]] if routing_key in self._queues else []
-        destinations = [
-            bound.destination
-            for bound in exchange.bindings
-            if matches(exchange.type, bound.routing_key, bound.arguments, routing_key, headers)
-        ]
-        alternate = exchange.arguments.get("alternate-exchange")
-        if not destinations and alternate in self._exchanges:
-            return [self._exchanges[alternate]]
-        return destinations
-
-
-def _predeclared() -> Iterator[Exchange]:
-    yield Exchange(name="")
-    for exchange_type in EXCHANGE_TYPES:
-        yield Exchange(name=f"amq.{exchange_type}", type=exchange_type)
-    yield Exchange(name="amq.match", type="headers")
-
-
-def _refuse_other(kind: str, name: str, wanted: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    for key in sorted({*wanted, *current}):
-        if wanted.get(key) != current.get(key):
-            raise ServerRefused(
-                406,
-                f"PRECONDITION_FAILED - inequivalent arg '{key}' for {kind} '{name}' in vhost '/':"
-                f" received {_shown(wanted.get(key))} but current is {_shown(current.get(key))}",
-            )
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else f"'{str(value).lower()}'"
