@@ -2,38 +2,36 @@
 
 import asyncio
 
+import pamqp.frame
+from pamqp.commands import Basic
+
 from faststream_django.backends import rabbit_line
 from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_line import Line
+from faststream_django.backends.rabbit_wire import Wire
 from faststream_django.messages import Message
+from tests.wires import DriverChannel, Transport
 
 
-class Channel:
-    """Keeps what it is given; the test says when there is an answer."""
+class Opened:
+    """A channel with both ends of its wire; the test says what the broker answers."""
 
-    def __init__(self, answer):
-        self.answer = answer
-        self.is_closed = self.is_proven = False
-        self.is_idle = True
-        self.nacks = 0
-        self.written = []
-        self.closed_cleanly = False
+    def __init__(self, on_answer):
+        self.wire = Wire()
+        self.wire._transport = self.transport = Transport()
+        self.driver = DriverChannel()
+        self.channel = FastChannel(self.driver, on_answer, {}, self.wire, 131_072)
 
-    def write(self, pending, most):
-        for _ in range(most):
-            delivery, _ = pending.popitem(last=False)
-            self.written.append(delivery.message.message_id)
-            self.is_idle = False
+    @property
+    def written(self):
+        return self.transport.message_ids
 
-    def confirm(self, nacks=0):
-        self.is_proven, self.is_idle, self.nacks = True, True, nacks
-        self.answer()
+    def answer(self, frame):
+        self.wire.take(1, 1, pamqp.frame.marshal(frame, 1))
 
-    async def close(self):
-        self.closed_cleanly = True
-
-    def lose(self, reason):
-        self.is_closed = True
+    def confirm(self):
+        self.answer(Basic.Ack(len(self.written), multiple=True))
 
 
 class Channels:
@@ -41,15 +39,16 @@ class Channels:
         self.opened = []
         self.failures = failures
 
-    async def open(self, answer):
+    async def open(self, on_answer):
         if self.failures:
             self.failures -= 1
             raise NotSent("the connection is busy")
-        self.opened.append(Channel(answer))
-        return self.opened[-1]
+        self.opened.append(Opened(on_answer))
+        return self.opened[-1].channel
 
 
 def post(line, *message_ids, verdicts=None):
+    verdicts = [] if verdicts is None else verdicts
     for message_id in message_ids:
         delivery = Delivery(Message.encode(b"x", "orders", message_id=message_id), "default")
         delivery.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
@@ -69,7 +68,7 @@ def test_first_message_on_a_channel_travels_alone():
         post(line, "a", "b", "c")
         await rounds()
         (channel,) = channels.opened
-        alone = list(channel.written)
+        alone = channel.written
         channel.confirm()
         return alone, channel.written
 
@@ -100,7 +99,7 @@ def test_closed_channel_is_replaced_and_the_next_message_travels_alone_again():
         line = Line(channels.open)
         post(line, "a")
         await rounds()
-        channels.opened[0].is_closed = True
+        channels.opened[0].driver.is_closed = True
         post(line, "b", "c")
         await rounds()
         return channels.opened[1].written
@@ -118,17 +117,17 @@ def test_suspect_channel_is_closed_once_nobody_waits_on_it(monkeypatch):
         await rounds()
         (old,) = channels.opened
         old.confirm()
-        post(line, "b")
-        old.nacks = rabbit_line.MOST_NACKS
-        old.answer()
-        post(line, "c")
+        post(line, "b", "c", "d", "e")
+        for tag in (2, 3, 4):
+            old.answer(Basic.Nack(tag))
+        post(line, "f")
         await rounds()
-        states = [old.closed_cleanly, line.is_idle]
+        states = [old.driver.is_closed, line.is_idle]
         old.confirm()
         await rounds()
-        return states, old.closed_cleanly, old.written, channels.opened[1].written
+        return states, old.driver.is_closed, old.written, channels.opened[1].written
 
-    assert asyncio.run(main()) == ([False, False], True, ["a", "b"], ["c"])
+    assert asyncio.run(main()) == ([False, False], True, ["a", "b", "c", "d", "e"], ["f"])
 
 
 def test_messages_that_wait_are_not_sent_when_the_connection_ends():

@@ -16,6 +16,7 @@ from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_wire import HEARTBEAT_FRAME, Wire, _Tap
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
+from tests.wires import DriverChannel, Transport
 
 ACK = pamqp.frame.marshal(Basic.Ack(1), 1)
 BEAT = pamqp.frame.marshal(Heartbeat(), 0)
@@ -32,19 +33,6 @@ class Taker:
         if isinstance(pamqp.frame.unmarshal(frame)[2], Basic.Ack):
             self.frames.append(frame)
             return True
-        return False
-
-
-class Transport:
-    """The socket of a wire: keeps what is written."""
-
-    def __init__(self):
-        self.written = []
-
-    def write(self, data):
-        self.written.append(data)
-
-    def is_closing(self):
         return False
 
 
@@ -150,10 +138,6 @@ def test_wire_is_open_again_when_the_broker_unblocks():
     )
 
     assert changes == [False, True]
-
-
-class DriverChannel:
-    number, is_closed = 1, False
 
 
 class Desk:
