@@ -13,7 +13,7 @@ from pamqp.heartbeat import Heartbeat
 
 from faststream_django.backends.base import Delivery
 from faststream_django.backends.rabbit_fast_channel import FastChannel
-from faststream_django.backends.rabbit_wire import HEARTBEAT_FRAME, Wire, _Tap
+from faststream_django.backends.rabbit_wire import HEARTBEAT_FRAME, Wire, _Protocol, _Tap
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 from tests.wires import DriverChannel, Transport
@@ -136,6 +136,22 @@ def test_wire_is_open_again_when_the_broker_unblocks():
         *(pamqp.frame.marshal(frame, 0) for frame in (Connection.Blocked("x"), Connection.Unblocked())),
         wire=wire,
     )
+
+    assert changes == [False, True]
+
+
+def test_wire_tells_when_the_socket_is_full_and_when_it_takes_data_again():
+    wire = Wire()
+    wire._transport = Transport()
+    changes = []
+    wire.on_change = lambda: changes.append(wire.may_write())
+
+    async def main():
+        protocol = _Protocol(wire, _Tap(wire))
+        protocol.pause_writing()
+        protocol.resume_writing()
+
+    asyncio.run(main())
 
     assert changes == [False, True]
 

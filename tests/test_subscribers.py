@@ -360,17 +360,55 @@ async def handle(order: dict):
     assert sorted(load().seen) == [1, 1, 2]
 
 
-def test_subscribers_run_in_a_forked_child_too(run_script, tmp_path):
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "__init__.py").touch()
-    (tmp_path / "shop" / "subscribers.py").write_text(
-        f"""{ROUTER}
+@pytest.fixture
+def shop(tmp_path):
+    """Write the package shop, whose subscriber notes what it gets and then does some work."""
+
+    def write(work="pass"):
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "__init__.py").touch()
+        (tmp_path / "shop" / "subscribers.py").write_text(
+            f"""{ROUTER}
 @router.subscriber("orders")
 async def handle(body: str):
     seen.append(body)
     arrived.release()
+    {work}
 """
+        )
+
+    return write
+
+
+def test_handler_that_runs_when_the_process_ends_comes_to_its_end(run_script, shop):
+    shop("import asyncio; await asyncio.sleep(0.3); print('handled', flush=True)")
+
+    result = run_script(
+        """
+        import sys
+        import django
+        from django.conf import settings
+
+        sys.path.insert(0, "")
+        settings.configure(
+            INSTALLED_APPS=["shop"], FASTSTREAM={"default": {"URL": "memory://"}}
+        )
+        django.setup()
+        from faststream_django import publish
+        from faststream_django.subscribers import consume_in_process
+
+        consume_in_process()
+        publish("order", "orders")
+        from shop.subscribers import arrived
+        assert arrived.acquire(timeout=5)
+        """
     )
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "handled\n", "")
+
+
+def test_subscribers_run_in_a_forked_child_too(run_script, shop):
+    shop()
 
     result = run_script(
         """
