@@ -108,6 +108,11 @@ class Session(ABC):
         """Whether the broker has said that it takes no messages (memory or disk alarm)."""
         return False
 
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came from the peer, on the clock of time.monotonic(); 0.0 where unknown."""
+        return 0.0
+
     def abort(self, reason: str) -> None:
         """End the session at once, without a word to the peer; what is in flight fails."""
         if not self.closed.done():

@@ -6,6 +6,7 @@ The queues live in the process and end with it. A forked child begins with empty
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from faststream_django.backends.base import Delivery, NotSent, Session, Settled, Verdict
@@ -65,6 +66,10 @@ class MemorySession(Session):
         delivery.settled = None
         if delivery in self._tasks:
             self._tasks[delivery].cancel()
+
+    @property
+    def heard_at(self) -> float:
+        return time.monotonic()
 
     async def _publish(self, message: Message, delivery: Delivery) -> None:
         verdict: Verdict = None

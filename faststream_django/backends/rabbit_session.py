@@ -77,6 +77,11 @@ class RabbitSession(Session):
     def is_blocked(self) -> bool:
         return self._connection.is_blocked
 
+    @property
+    def heard_at(self) -> float:
+        wire = self._connection.wire
+        return 0.0 if wire is None else wire.heard_at
+
     def abort(self, reason: str) -> None:
         super().abort(reason)
         self._lose(reason)

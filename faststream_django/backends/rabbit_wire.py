@@ -57,6 +57,8 @@ class Wire:
         self.is_congested = False
         """The peer reads more slowly than is written."""
         self.has_ended = False
+        self.heard_at = 0.0
+        """When the last bytes came, on the clock of time.monotonic()."""
         self._transport: asyncio.WriteTransport
 
     def may_write(self) -> bool:
@@ -126,6 +128,7 @@ class _Protocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._wire.heard_at = time.monotonic()
         self._tap.feed_data(bytes(self._buffer[:nbytes]))
 
     def pause_writing(self) -> None:

@@ -1,11 +1,15 @@
 """What our connection and channel do that aiormq's own do not."""
 
 import asyncio
+import time
 
+import pytest
 from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
 
 from faststream_django.backends import rabbit_driver
 from faststream_django.backends.rabbit_driver import RabbitConnection, fits_wire, make_wire
+from faststream_django.backends.rabbit_session import RabbitSession
+from faststream_django.conf import BrokerSettings
 
 
 def test_channel_that_the_broker_closes_leaves_the_connection_alone(rabbitmq):
@@ -76,3 +80,21 @@ def test_aiormq_without_a_place_for_it_is_told_to_the_log_once(monkeypatch, capl
     assert wires == [None, None]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "has no place for the fast lane" in caplog.text
+
+
+@pytest.mark.parametrize("has_wire", [True, False])
+def test_session_knows_when_it_last_heard_from_the_peer(rabbitmq, has_wire):
+    async def run():
+        settings = BrokerSettings(urls=(rabbitmq.url(),), backend="")
+        connection = RabbitConnection(rabbitmq.url(), wire=make_wire() if has_wire else None)
+        await connection.connect()
+        session = RabbitSession(connection, settings)
+        before = time.monotonic()
+        await connection.open_channel()
+        heard_at, after = session.heard_at, time.monotonic()
+        await session.close()
+        return before, heard_at, after
+
+    before, heard_at, after = asyncio.run(run())
+
+    assert before <= heard_at <= after if has_wire else heard_at == 0.0
