@@ -36,7 +36,6 @@ MAX_EXPIRATION = 4_294_967.295  # seconds; RabbitMQ counts milliseconds in 32 bi
 
 # pamqp refuses any other name, also of an exchange that exists.
 _EXCHANGE_NAME = re.compile(r"[a-zA-Z0-9\-_.:@#,/+ ]{0,127}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def as_destination(
@@ -124,17 +123,24 @@ def as_flag(place: str, value: Any) -> bool:
 
 
 def short_text(place: str, value: Any, limit: int = 255) -> str:
-    """Return a plain str that fits an AMQP short string and cannot forge a line of a log."""
+    """Return a plain str that fits an AMQP short string and cannot forge a line of a log.
+
+    Every character must be one that prints, as in the names of the settings.
+    """
     if type(value) is str and value.isascii() and value.isprintable() and len(value) <= limit:
         return value
     if not isinstance(value, str):
         raise InvalidMessage(f"{place} is {kind_of(value)}; pass a str")
-    if _CONTROL.search(value):
-        raise InvalidMessage(f"{place} has a control character such as a line break; remove it")
     try:
         size = len(str.encode(value))
     except UnicodeEncodeError:
         raise InvalidMessage(f"{place} is not valid Unicode (it has a lone surrogate); replace it") from None
+    if not str.isprintable(value):
+        # Also what other programs take for the end of a line (U+2028) or for the order of the text (U+202E).
+        point = next(ord(each) for each in str.__str__(value) if not each.isprintable())
+        raise InvalidMessage(
+            f"{place} has a control character or another one that does not print (U+{point:04X}); remove it"
+        )
     if size > limit:
         raise InvalidMessage(f"{place} has {size} bytes, and {limit} are allowed; shorten it")
     return str.__str__(value)  # an Enum member or a SafeString becomes the text that it is

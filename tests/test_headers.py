@@ -80,6 +80,7 @@ def test_a_later_change_does_not_reach_the_copy():
         ({"x": {"": 1}}, "headers['x'] has an entry without a name; name it"),
         ({"a\r\nb": 1}, "the name 'a\\r\\nb' in headers has a control character"),
         ({"a\0": 1}, "the name 'a\\x00' in headers has a control character"),
+        ({"a\u2028b": 1}, "the name 'a\\u2028b' in headers has a control character"),
         ({"x": {"\x7f": 1}}, "the name '\\x7f' in headers['x'] has a control character"),
         ({"n" * 129: 1}, "the name 'nnnnnnnnnnnn...nnnnnnnnnnnnn' in headers has 129 bytes"),
         ({"é" * 65: 1}, "the name 'éééééééééééé...ééééééééééééé' in headers has 130 bytes"),

@@ -65,7 +65,10 @@ def test_destination(arguments, destination):
         (("q", None, "k" * 256), "routing_key has 256 bytes, and 255 are allowed; shorten it"),
         (("q", None, "é" * 128), "routing_key has 256 bytes, and 255 are allowed; shorten it"),
         (("q" * 256, None, ""), "queue has 256 bytes, and 255 are allowed; shorten it"),
-        (("q\r\n", None, ""), "queue has a control character such as a line break; remove it"),
+        (
+            ("q\r\n", None, ""),
+            "queue has a control character or another one that does not print (U+000D); remove it",
+        ),
         (("q", None, "\x85"), "routing_key has a control character"),
         (("q", None, "\ud800"), "routing_key is not valid Unicode"),
         (("q", "e" * 128, ""), "exchange 'eeeeeeeeeeee...eeeeeeeeeeeee' is not a name"),
@@ -106,6 +109,38 @@ def test_property(value, result):
 def test_bad_property(value):
     with pytest.raises(InvalidMessage, match=r"^message_type "):
         as_property("message_type", value)
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        "\x85",
+        "\u2028",
+        "\u2029",
+        "\u202e",
+        "\u2066",
+        "\u200f",
+        "\u061c",
+        "\u200b",
+        "\ufeff",
+        "\u00a0",
+        "\ue000",
+    ],
+    ids=ascii,
+)
+def test_characters_that_do_not_print_are_refused_in_ids_and_names(character):
+    """U+2028 ends a line for JavaScript and for str.splitlines(), U+202E turns the rest of it around."""
+    for check in (as_identifier, as_property):
+        with pytest.raises(InvalidMessage, match=rf"\(U\+{ord(character):04X}\); remove it$"):
+            check("place", f"id{character}forged")
+    for destination in ((f"q{character}", None, ""), ("", "e", f"k{character}")):
+        with pytest.raises(InvalidMessage, match="has a control character"):
+            as_destination(*destination)
+
+
+@pytest.mark.parametrize("text", ["größe", "заказ", "注文", "a b", "🐇", "क्षि"])
+def test_words_of_every_language_are_allowed_in_ids_and_names(text):
+    assert as_identifier("message_id", text) == text
 
 
 def test_an_identifier_may_be_a_uuid():
