@@ -11,9 +11,10 @@ from django.apps import AppConfig
 from django.core.checks import register
 
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings, conceal_passwords
+from faststream_django.conf import broker_aliases, broker_settings, conceal_passwords
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.registry import brokers
+from faststream_django.subscribers import consume_in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class FastStreamDjangoConfig(AppConfig):
         conceal_passwords()
         register(check_settings, self.label)
         register(check_deployment, self.label, deploy=True)
-        brokers.prepare = _prepare
+        consume_in_process()
         if is_server_process():
             _start_brokers()
 
@@ -79,14 +80,6 @@ def _callers() -> Iterator[FrameType]:
 def _serves(argv: list[str]) -> bool:
     # The reloader's parent loads the apps too, but only its child has RUN_MAIN.
     return argv[1:2] == ["runserver"] and ("--noreload" in argv or os.environ.get("RUN_MAIN") == "true")
-
-
-def _prepare(settings: BrokerSettings) -> None:
-    """Let the embedded broker deliver to the subscribers of the installed apps."""
-    if settings.urls[0].startswith("memory:"):
-        from faststream_django.subscribers import consume_in_process
-
-        consume_in_process()
 
 
 def _start_brokers() -> None:

@@ -27,8 +27,6 @@ class Brokers:
         # By the id of their settings: dict operations are atomic, so that no lock can be inherited by a fork.
         self._connections: dict[int, Connection] = {}
         self._stand_ins: list[Callable[[BrokerSettings], Sender]] = []
-        self.prepare: Callable[[BrokerSettings], None] = _nothing
-        """Called on the loop thread before the backend of an alias is made."""
 
     def __getitem__(self, alias: str) -> Sender:
         settings = broker_settings(alias)
@@ -81,7 +79,6 @@ class Brokers:
         return connection
 
     def _make_backend(self, settings: BrokerSettings) -> Backend:
-        self.prepare(settings)
         backend = import_string(settings.backend)
         if not (isinstance(backend, type) and issubclass(backend, Backend)):
             raise InvalidBroker(
@@ -89,10 +86,6 @@ class Brokers:
                 "faststream_django.backends.base.Backend"
             )
         return backend(settings)
-
-
-def _nothing(settings: BrokerSettings) -> None:
-    """Prepare nothing."""
 
 
 brokers = Brokers()

@@ -123,12 +123,14 @@ class _Consumption:
         return task is not None and not (task.done() and (task.cancelled() or task.exception()))
 
     async def attach(self, settings: BrokerSettings, previous: _Consumption | None) -> None:
+        from faststream_django.backends.memory_driver import attach
+
         if previous is not None:
             await previous.end()
         routers = await _autodiscover_in_thread()
         if any(router.subscribers for router in routers):
             self.broker = build_broker(settings, routers)
-            self.connection = await self.server.attach(self.broker)
+            self.connection = await attach(self.server, self.broker)
             if loop_thread.is_current():
                 loop_thread.add_closer(self.finish, settings.shutdown_timeout)
 

@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from faststream_django.backends.base import Delivery, NotSent
 from faststream_django.backends.memory import MemoryBackend
+from faststream_django.backends.memory_driver import attach
 from faststream_django.backends.memory_queue import UNCONSUMED_LIMIT
 from faststream_django.backends.memory_server import MemoryServer, ServerRefused
 from faststream_django.backends.routing import matches_headers, matches_topic
@@ -411,7 +412,7 @@ def test_expired_message_is_dead_lettered_although_nobody_asks():
         async def work(body):
             arrived.set()
 
-        await server.attach(broker)
+        await attach(server, broker)
         delay = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work"}
         server.declare_queue("delay", arguments=delay | {"x-message-ttl": 20})
         put(server, "delay")
@@ -621,7 +622,7 @@ def test_subscriber_gets_the_message_and_its_answer_is_published(server):
             return {"seen": body["id"]}
 
         server.declare_queue("out")
-        await server.attach(broker)
+        await attach(server, broker)
         await broker.publish({"id": 1}, routing_key="order.created", exchange=events)
         await until(lambda: server.count("out"))
         await broker.stop()
@@ -639,7 +640,7 @@ def test_request_is_answered(server):
         async def double(number: int):
             return number * 2
 
-        await server.attach(broker)
+        await attach(server, broker)
         answers = [await broker.request(number, "double", timeout=5) for number in (1, 2)]
         decoded = [await answer.decode() for answer in answers]
         await broker.stop()
@@ -667,7 +668,7 @@ def test_verdict_of_a_handler_decides_where_the_message_goes(server, error, left
             handled.set()
             raise getattr(exceptions, error, ValueError)
 
-        await server.attach(broker)
+        await attach(server, broker)
         await broker.publish("x", "q")
         await handled.wait()
         await broker.stop()
@@ -698,7 +699,7 @@ def test_returned_message_comes_first_and_is_marked(server):
         server.declare_queue("q")
         put(server, "q", b"first")
         put(server, "q", b"second")
-        await server.attach(broker)
+        await attach(server, broker)
         async with asyncio.timeout(5):
             await done.wait()
         await broker.stop()
@@ -726,7 +727,7 @@ def test_subscriber_has_no_more_in_hand_than_its_prefetch(server):
             await release.wait()
             running -= 1
 
-        await server.attach(broker)
+        await attach(server, broker)
         for _ in range(25):
             await broker.publish("x", "q")
         await until(lambda: running == 10)
@@ -749,7 +750,7 @@ def test_stopped_broker_gives_back_what_its_handlers_did_not_finish(server):
             started.set()
             await asyncio.Event().wait()
 
-        await server.attach(broker)
+        await attach(server, broker)
         await broker.publish("x", "q")
         await started.wait()
         await broker.stop()
@@ -769,7 +770,7 @@ def test_missing_queue_is_the_drivers_error(server):
         @broker.subscriber(RabbitQueue("missing", declare=False))
         async def handle(body): ...
 
-        await server.attach(broker)
+        await attach(server, broker)
 
     with pytest.raises(ChannelNotFoundEntity, match="no queue 'missing'"):
         asyncio.run(consume())
@@ -787,7 +788,7 @@ def test_memory_stays_flat_while_messages_pass_through_a_subscriber(server):
             nonlocal handled
             handled += 1
 
-        await server.attach(broker)
+        await attach(server, broker)
         sizes = []
         for number in range(total):
             await broker.publish(b"x" * 200, "q")

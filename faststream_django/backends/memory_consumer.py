@@ -8,7 +8,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aio_pika import IncomingMessage
 from aiormq.abc import DeliveredMessage
@@ -17,14 +17,26 @@ from pamqp.header import ContentHeader
 
 if TYPE_CHECKING:
     from faststream_django.backends.envelope import Envelope
-    from faststream_django.backends.memory_driver import MemoryChannel
     from faststream_django.backends.memory_queue import Queue
 
-__all__ = ["Callback", "MemoryConsumer"]
+__all__ = ["Callback", "ConsumerChannel", "MemoryConsumer"]
 
 logger = logging.getLogger("faststream_django.worker")
 
 Callback = Callable[[IncomingMessage], Awaitable[Any]]
+
+
+class ConsumerChannel(Protocol):
+    """The channel of a consumer: it knows what the consumer has in hand."""
+
+    def has_room_for(self, in_flight: int) -> bool:
+        """Tell whether the prefetch limit allows one more message."""
+
+    def hold(self, consumer: MemoryConsumer, envelope: Envelope) -> int:
+        """Remember the message until it is settled; return its delivery tag."""
+
+    def drop(self, delivery_tag: int) -> None:
+        """Forget a message that needs no acknowledgement."""
 
 
 class MemoryConsumer:
@@ -35,7 +47,7 @@ class MemoryConsumer:
     """
 
     def __init__(
-        self, channel: MemoryChannel, queue: Queue, tag: str, callback: Callback, *, no_ack: bool
+        self, channel: ConsumerChannel, queue: Queue, tag: str, callback: Callback, *, no_ack: bool
     ) -> None:
         self.queue = queue
         self.in_flight = 0
@@ -57,11 +69,6 @@ class MemoryConsumer:
             # An empty context: a handler must not see (or keep alive) the request that published.
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
                 self._loop.call_soon_threadsafe(self._start_tasks, context=contextvars.Context())
-
-    def cancel(self) -> None:
-        """Take no more messages; what was taken is finished."""
-        self._channel.consumers.pop(self._tag, None)
-        self.queue.remove_consumer(self)
 
     def _start_tasks(self) -> None:
         while self._inbox:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from faststream_django.backends.memory_consumer import MemoryConsumer
+from faststream_django.backends.memory_consumer import Callback, MemoryConsumer
 from faststream_django.backends.memory_objects import REPLY_TO, MemoryExchange, MemoryQueue
-from faststream_django.backends.memory_server import ServerRefused
+from faststream_django.backends.memory_refusals import ServerRefused
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitBroker
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from faststream_django.backends.memory_queue import Queue
     from faststream_django.backends.memory_server import MemoryServer
 
-__all__ = ["MemoryConnection"]
+__all__ = ["MemoryConnection", "attach"]
 
 ERRORS: dict[int, type[exceptions.ChannelClosed]] = {
     403: exceptions.ChannelAccessRefused,
@@ -35,6 +36,16 @@ ERRORS: dict[int, type[exceptions.ChannelClosed]] = {
     405: exceptions.ChannelLockedResource,
     406: exceptions.ChannelPreconditionFailed,
 }
+
+
+async def attach(server: MemoryServer, broker: RabbitBroker) -> MemoryConnection:
+    """Start a FastStream broker on the server: its subscribers consume, its publishers publish.
+
+    ``broker.stop()`` ends it as usual.
+    """
+    connection = MemoryConnection(server)
+    await connection.serve(broker)
+    return connection
 
 
 class MemoryConnection:
@@ -68,7 +79,7 @@ class MemoryConnection:
         publisher_confirms: bool = True,  # noqa: ARG002
         on_return_raises: bool = False,
     ) -> MemoryChannel:
-        channel = MemoryChannel(self, on_return_raises=on_return_raises)
+        channel = MemoryChannel(self.server, self, on_return_raises=on_return_raises)
         self._channels.append(channel)
         return channel
 
@@ -88,8 +99,9 @@ class MemoryConnection:
 class MemoryChannel:
     """A channel: it holds what its consumers have not settled yet."""
 
-    def __init__(self, connection: MemoryConnection, *, on_return_raises: bool) -> None:
-        self.connection = connection
+    def __init__(self, server: MemoryServer, owner: object, *, on_return_raises: bool) -> None:
+        self.server = server
+        self.connection = owner  # so named for aio-pika, which asks it whether it can nack
         self.on_return_raises = on_return_raises
         self.is_closed = False
         self.prefetch_count = 0
@@ -98,10 +110,6 @@ class MemoryChannel:
         self.consumers: dict[str, MemoryConsumer] = {}
         self._unsettled: dict[int, tuple[MemoryConsumer, Envelope]] = {}
         self._last_tag = 0
-
-    @property
-    def server(self) -> MemoryServer:
-        return self.connection.server
 
     # As aiormq names them
 
@@ -202,9 +210,21 @@ class MemoryChannel:
         await self.exchange_declare(name, exchange_type=type, **_without_client_options(declaration))
         return MemoryExchange(self, name)
 
+    def consume(self, queue: Queue, callback: Callback, *, no_ack: bool) -> str:
+        """Deliver the messages of the queue to the callback; return the tag of the consumer."""
+        tag = f"ctag-{uuid.uuid4().hex}"
+        self.consumers[tag] = consumer = MemoryConsumer(self, queue, tag, callback, no_ack=no_ack)
+        queue.add_consumer(consumer)
+        return tag
+
+    def cancel_consumer(self, tag: str) -> None:
+        """Take no more messages; what was taken is finished."""
+        if consumer := self.consumers.pop(tag, None):
+            consumer.queue.remove_consumer(consumer)
+
     def cancel(self) -> None:
-        for consumer in list(self.consumers.values()):
-            consumer.cancel()
+        for tag in list(self.consumers):
+            self.cancel_consumer(tag)
 
     async def close(self, exc: BaseException | None = None) -> None:  # noqa: ARG002
         """Cancel the consumers and give back what they have not settled, in its order."""

@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pamqp.commands import Basic
 
-from faststream_django.backends.memory_consumer import Callback, MemoryConsumer
+from faststream_django.backends.memory_consumer import Callback
 
 if TYPE_CHECKING:
     from aio_pika import Message
 
-    from faststream_django.backends.memory_driver import MemoryChannel
     from faststream_django.backends.memory_queue import Queue
 
-__all__ = ["REPLY_TO", "MemoryExchange", "MemoryQueue"]
+__all__ = ["REPLY_TO", "Channel", "MemoryExchange", "MemoryQueue"]
 
 REPLY_TO = "amq.rabbitmq.reply-to"
+
+
+class Channel(Protocol):
+    """The channel that they belong to, as aiormq names its methods."""
+
+    reply_queue: Queue | None
+
+    async def queue_declare(self, queue: str = "", **declaration: Any) -> Queue: ...
+    async def queue_bind(
+        self, queue: str, exchange: str, routing_key: str, arguments: Mapping[str, Any] | None
+    ) -> None: ...
+    async def exchange_bind(
+        self, destination: str, source: str, routing_key: str, arguments: Mapping[str, Any] | None
+    ) -> None: ...
+    async def basic_publish(
+        self, body: bytes, *, exchange: str, routing_key: str, properties: Basic.Properties, mandatory: bool
+    ) -> Basic.Ack: ...
+    def consume(self, queue: Queue, callback: Callback, *, no_ack: bool) -> str: ...
+    def cancel_consumer(self, tag: str) -> None: ...
 
 
 class MemoryQueue:
     """A queue, or the channel's pseudo-queue for replies (None), as aio-pika shows it."""
 
-    def __init__(self, channel: MemoryChannel, queue: Queue | None) -> None:
+    def __init__(self, channel: Channel, queue: Queue | None) -> None:
         self.channel = channel
         self.name = REPLY_TO if queue is None else queue.name
         self._queue = queue
@@ -47,15 +65,10 @@ class MemoryQueue:
         **client_options: Any,  # noqa: ARG002
     ) -> str:
         queue = self._queue or await self._declare_reply_queue()
-        tag = f"ctag-{uuid.uuid4().hex}"
-        consumer = MemoryConsumer(self.channel, queue, tag, callback, no_ack=no_ack)
-        self.channel.consumers[tag] = consumer
-        queue.add_consumer(consumer)
-        return tag
+        return self.channel.consume(queue, callback, no_ack=no_ack)
 
     async def cancel(self, consumer_tag: str, **client_options: Any) -> None:  # noqa: ARG002
-        if consumer := self.channel.consumers.get(consumer_tag):
-            consumer.cancel()
+        self.channel.cancel_consumer(consumer_tag)
 
     async def _declare_reply_queue(self) -> Queue:
         # RabbitMQ's "direct reply-to": answers come back under a name of this channel alone.
@@ -68,7 +81,7 @@ class MemoryQueue:
 class MemoryExchange:
     """An exchange, as aio-pika shows it."""
 
-    def __init__(self, channel: MemoryChannel, name: str) -> None:
+    def __init__(self, channel: Channel, name: str) -> None:
         self.channel = channel
         self.name = name
 

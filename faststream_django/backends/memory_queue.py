@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from faststream_django.backends.envelope import Envelope
-    from faststream_django.backends.memory_server import MemoryServer
+    from faststream_django.backends.envelope import DeathReason, Envelope
 
-__all__ = ["CONGESTED_BYTES", "CONGESTED_LENGTH", "UNCONSUMED_LIMIT", "Consumer", "Queue"]
+__all__ = ["CONGESTED_BYTES", "CONGESTED_LENGTH", "UNCONSUMED_LIMIT", "Consumer", "Host", "Queue"]
 
 logger = logging.getLogger("faststream_django.connection")
 
@@ -37,12 +37,24 @@ class Consumer(Protocol):
         """Take the message; return at once."""
 
 
+class Host(Protocol):
+    """The server that a queue lies on."""
+
+    lock: threading.RLock
+
+    def dead_letter(self, queue: Queue, envelope: Envelope, reason: DeathReason) -> None:
+        """Send the message to the dead letter exchange of the queue; without one it is dropped."""
+
+    def delete_queue(self, queue: Queue) -> None:
+        """Delete the queue with its messages and bindings."""
+
+
 class Queue:
     """A queue; every method may be called in any thread."""
 
     def __init__(
         self,
-        server: MemoryServer,
+        host: Host,
         name: str,
         *,
         durable: bool = True,
@@ -57,7 +69,7 @@ class Queue:
         self.auto_delete = auto_delete
         self.arguments = {"x-queue-type": "classic", **(arguments or {})}
         self.owner = owner
-        self._server = server
+        self._host = host
         self._ready: deque[Envelope] = deque()
         self._ready_bytes = 0
         self._consumers: deque[Consumer] = deque()
@@ -69,7 +81,7 @@ class Queue:
 
     def count(self) -> int:
         """Return how many messages are ready."""
-        with self._server.lock:
+        with self._host.lock:
             self._drop_expired()
             return len(self._ready)
 
@@ -81,7 +93,7 @@ class Queue:
 
     def put(self, envelope: Envelope) -> bool:
         """Take in the message; False if the queue is full and refuses instead of dropping."""
-        with self._server.lock:
+        with self._host.lock:
             envelope.expires_at = self._expiry_of(envelope)
             if not self._ready and (consumer := self._next_consumer()):
                 consumer.take(envelope)
@@ -89,7 +101,7 @@ class Queue:
             overflow = self.arguments.get("x-overflow", "drop-head")
             if overflow != "drop-head" and self._would_overflow(envelope):
                 if overflow == "reject-publish-dlx":
-                    self._server.dead_letter(self, envelope, "maxlen")
+                    self._host.dead_letter(self, envelope, "maxlen")
                 return False
             self._push(envelope)
             self._drop_expired()
@@ -98,11 +110,11 @@ class Queue:
 
     def requeue(self, envelope: Envelope) -> None:
         """Put a message that a consumer gave back at the head."""
-        with self._server.lock:
+        with self._host.lock:
             envelope.deliveries += 1
             limit = self.arguments.get("x-delivery-limit")
             if limit is not None and envelope.deliveries > limit:
-                self._server.dead_letter(self, envelope, "delivery_limit")
+                self._host.dead_letter(self, envelope, "delivery_limit")
                 return
             self._ready.appendleft(envelope)
             self._ready_bytes += len(envelope.body)
@@ -110,33 +122,33 @@ class Queue:
 
     def reject(self, envelope: Envelope) -> None:
         """Dead-letter a message that a consumer refused, or drop it."""
-        self._server.dead_letter(self, envelope, "rejected")
+        self._host.dead_letter(self, envelope, "rejected")
 
     def deliver(self) -> None:
         """Hand out what is ready to the consumers that have room, in turn."""
-        with self._server.lock:
+        with self._host.lock:
             self._drop_expired()
             while self._ready and (consumer := self._next_consumer()):
                 consumer.take(self._pop())
                 self._drop_expired()
 
     def add_consumer(self, consumer: Consumer) -> None:
-        with self._server.lock:
+        with self._host.lock:
             self._consumers.append(consumer)
             self.deliver()
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """Forget the consumer; an auto-delete queue goes with its last one."""
-        with self._server.lock:
+        with self._host.lock:
             if consumer not in self._consumers:
                 return
             self._consumers.remove(consumer)
             if self.auto_delete and not self._consumers:
-                self._server.delete_queue(self)
+                self._host.delete_queue(self)
 
     def drain(self) -> list[Envelope]:
         """Take out everything that is ready."""
-        with self._server.lock:
+        with self._host.lock:
             drained = []
             self._drop_expired()
             while self._ready:
@@ -145,7 +157,7 @@ class Queue:
             return drained
 
     def clear(self) -> None:
-        with self._server.lock:
+        with self._host.lock:
             self._ready.clear()
             self._ready_bytes = 0
 
@@ -178,7 +190,7 @@ class Queue:
     def _drop_expired(self) -> None:
         # Only the head is looked at, as in RabbitMQ: what is behind it expires when it gets there.
         while self._ready and self._ready[0].has_expired():
-            self._server.dead_letter(self, self._pop(), "expired")
+            self._host.dead_letter(self, self._pop(), "expired")
         self._watch_head()
 
     def _watch_head(self) -> None:
@@ -197,7 +209,7 @@ class Queue:
         self._timer = loop, loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:
-        with self._server.lock:
+        with self._host.lock:
             self._timer = None
             self._drop_expired()
 
@@ -219,7 +231,7 @@ class Queue:
             (length is not None and len(self._ready) > length)
             or (size is not None and self._ready_bytes > size)
         ):
-            self._server.dead_letter(self, self._pop(), "maxlen")
+            self._host.dead_letter(self, self._pop(), "maxlen")
 
     def _warn_once(self) -> None:
         if not self._has_warned:

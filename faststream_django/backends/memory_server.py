@@ -19,10 +19,8 @@ from faststream_django.backends.memory_queue import Queue
 from faststream_django.backends.memory_refusals import ServerRefused, refuse_other
 
 if TYPE_CHECKING:
-    from faststream.rabbit import RabbitBroker
     from pamqp.commands import Basic
 
-    from faststream_django.backends.memory_driver import MemoryConnection
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
 
@@ -41,7 +39,7 @@ class MemoryServer:
 
     on_connect: ClassVar[OnConnect | None] = None
     """Awaited when a publisher connects, before its first message: attaches the subscribers of this
-    process. Set by a layer that knows them."""
+    process. The app sets it when it is ready."""
 
     _servers: ClassVar[dict[tuple[int, str], MemoryServer]] = {}
 
@@ -62,17 +60,6 @@ class MemoryServer:
         name = urlsplit(url).netloc
         key = os.getpid(), name
         return cls._servers.get(key) or cls._servers.setdefault(key, cls(name))
-
-    async def attach(self, broker: RabbitBroker) -> MemoryConnection:
-        """Start a FastStream broker here: its subscribers consume, its publishers publish.
-
-        ``broker.stop()`` ends it as usual.
-        """
-        from faststream_django.backends.memory_driver import MemoryConnection
-
-        connection = MemoryConnection(self)
-        await connection.serve(broker)
-        return connection
 
     # Inspection
 
