@@ -94,7 +94,7 @@ class Message:
 
         ``expiration`` is seconds, a timedelta or an aware datetime in the future. ``timestamp`` is
         a datetime (a naive one is local time) or seconds since the epoch; it travels in whole
-        seconds. Floats in headers travel in single precision. ``max_bytes`` limits the body.
+        seconds, as does a datetime in the headers. ``max_bytes`` limits the body.
 
         Errors name the place and the cure and never quote the payload. What a query set or an
         iterator raises while it is read reaches the caller unchanged.

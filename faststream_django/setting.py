@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -113,6 +114,15 @@ class Setting:
             self.refuse(f"AMQP arguments cannot hold {_kind(self.value)}")
         elif isinstance(self.value, int) and not -(2**63) <= self.value < 2**63:
             self.refuse("AMQP arguments cannot hold a number of more than 64 bits")
+        elif isinstance(self.value, float) and not _is_single(self.value):
+            self.refuse("the driver sends floats in arguments in single precision, which changes this one")
+
+
+def _is_single(value: float) -> bool:
+    try:
+        return struct.unpack("f", struct.pack("f", value)) == (value,)
+    except OverflowError:
+        return False
 
 
 Reader = Callable[[Setting], Any]

@@ -450,6 +450,8 @@ def test_a_wrong_binding_is_refused(bind, text):
         ({"x": {"y": {1, 2}}}, "['arguments']['x']['y']: AMQP arguments cannot hold a set"),
         ({"x": [1, object()]}, "['arguments']['x'][1]: AMQP arguments cannot hold an object"),
         ({"x": 2**63}, "more than 64 bits"),
+        ({"x": 0.1}, "floats in arguments in single precision, which changes this one"),
+        ({"x": 1e300}, "floats in arguments in single precision, which changes this one"),
         (None, "['arguments']: must be a dict, not None"),
     ],
 )

@@ -155,7 +155,7 @@ def test_repr_without_content_type_and_with_an_exchange():
 @pytest.mark.parametrize(
     ("options", "place"),
     [
-        ({"headers": {"x": {"y": b""}}}, "headers['x']['y'] is bytes"),
+        ({"headers": {"x": {"y": ()}}}, "headers['x']['y'] is not a list"),
         ({"routing_key": "k" * 256}, "routing_key has 256 bytes"),
         ({"exchange": "é"}, "exchange 'é'"),
         ({"correlation_id": "a\nb"}, "correlation_id has a control character"),

@@ -38,6 +38,8 @@ EVERYTHING = {
         "t": [True, None, "x"],
         "d": {"e": Decimal("1.5")},
         "b": bytearray(b"x"),
+        "f": [0.1, {"g": 1e300}],
+        "x": b"\xff",
     },
     "content_type": "application/x-own",
     "content_encoding": "gzip",

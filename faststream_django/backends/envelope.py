@@ -51,7 +51,9 @@ class Envelope:
         """Return the properties, a new object each time."""
         from pamqp.header import ContentHeader
 
-        header = ContentHeader()
+        from faststream_django.backends.rabbit_properties import Properties
+
+        header = ContentHeader(properties=Properties())
         header.unmarshal(self.header)
         return header.properties
 

@@ -6,11 +6,9 @@ pamqp marshals the same frames from objects, in about ten times the time; the te
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 from faststream_django.messages import Message
+from faststream_django.tables import encode_table
 
 __all__ = ["publish_frames"]
 
@@ -68,7 +66,7 @@ def _properties(message: Message) -> tuple[bytes, int]:
         parts.append(_short(message.content_encoding))
     if message.headers:
         flags |= 0x2000
-        parts.append(_table(message.headers))
+        parts.append(encode_table(message.headers))
     parts.append(b"\x02" if message.persist else b"\x01")
     if message.priority is not None:
         flags |= 0x0800
@@ -93,15 +91,3 @@ def _short(text: str) -> bytes:
     """Return a short string: its length in one byte, then its bytes."""
     data = text.encode()
     return b"%c%b" % (len(data), data)
-
-
-def _table(headers: Mapping[str, Any]) -> bytes:
-    encoded: bytes = _field_table()(headers)
-    return encoded
-
-
-@cache
-def _field_table() -> Any:
-    from pamqp.encode import field_table  # with the driver only
-
-    return field_table

@@ -7,13 +7,26 @@ from typing import Any
 from pamqp.commands import Basic
 
 from faststream_django.messages import Message
+from faststream_django.tables import encode_table
 
-__all__ = ["amqp_properties", "basic_publish"]
+__all__ = ["Properties", "amqp_properties", "basic_publish"]
 
 
-def amqp_properties(message: Message) -> Basic.Properties:
+class Properties(Basic.Properties):
+    """Basic properties whose headers hold doubles; pamqp would write floats in single precision."""
+
+    # No __slots__ here: pamqp takes the names of the properties from them.
+
+    def encode_property(self, name: str, value: Any) -> bytes:
+        if name == "headers":
+            return encode_table(value)
+        encoded: bytes = super().encode_property(name, value)
+        return encoded
+
+
+def amqp_properties(message: Message) -> Properties:
     """Return the basic properties; the expiration is a string of milliseconds."""
-    return Basic.Properties(
+    return Properties(
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         headers=dict(message.headers) or None,

@@ -252,6 +252,15 @@ def test_header_arrives_as_it_was(server, configure, value):
     assert isinstance(message.headers["h"], type(value))
 
 
+def test_bytes_in_headers_arrive(server, configure):
+    configure(["orders"])
+
+    publish({}, "orders", headers={"h": b"\xff\x00", "list": [b"x"]})
+    [message] = server.drain("orders")
+
+    assert message.headers == {"h": b"\xff\x00", "list": [b"x"]}
+
+
 def test_messages_lie_in_the_order_of_the_calls(server, configure):
     configure(["orders"])
 
