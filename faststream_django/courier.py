@@ -17,8 +17,6 @@ from faststream_django.backends.base import Backend, Delivery, NotSent, Session,
 from faststream_django.bulk import Chunk
 from faststream_django.exceptions import (
     BrokerUnavailable,
-    MessageRejected,
-    MessageUnroutable,
     PublishError,
     TooManyInFlight,
 )
@@ -175,15 +173,9 @@ class Courier:
         if isinstance(verdict, NotSent):
             self._post(delivery, delivery.message, self._conclude)
             return
-        self._note(delivery, verdict)
-        self._finish(delivery, verdict)
-
-    def _note(self, delivery: Delivery, verdict: PublishError | None) -> None:
         if verdict is None:
             delivery.confirmed = True
-            self._supervisor.answered()
-        elif isinstance(verdict, MessageUnroutable | MessageRejected):
-            self._supervisor.answered()
+        self._finish(delivery, verdict)
 
     async def _process(self, delivery: Delivery) -> None:
         """Through the middlewares to the broker."""
@@ -204,9 +196,9 @@ class Courier:
             outcome: asyncio.Future[Verdict] = self._loop.create_future()
             self._post(delivery, message, partial(_tell, outcome))
             verdict = await outcome
-        self._note(delivery, verdict)
         if verdict is not None:
             raise verdict
+        delivery.confirmed = True
 
     def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
         self._window.release(delivery)

@@ -45,7 +45,7 @@ class Supervisor:
         # A dict for its order: whoever asked first goes on first.
         self._askers: dict[Hashable, Callable[[Session | BrokerUnavailable], None]] = {}
         self._closed = False
-        self._silent_since: float | None = None
+        self._suspected_at: float | None = None
         self._wanted = asyncio.Event()
         self._failure: BrokerUnavailable | None = None
         self._failed_at = 0.0
@@ -113,23 +113,23 @@ class Supervisor:
         """Drop the question of one who has gone away."""
         self._askers.pop(asker, None)
 
-    def answered(self) -> None:
-        """Note that the broker confirmed or refused a message: the link is alive."""
-        self._silent_since = None
-
     def unanswered(self, posted_at: float) -> None:
         """Note that a deadline passed without an answer to a message that the session got at `posted_at`.
 
-        The first starts a silence; one more, of a message that came during the silence, ends the session:
-        a link can be dead without a sign, for as long as the heartbeat allows.
+        A link can be dead without a sign, for as long as the heartbeat allows. It is suspected when
+        nothing at all came from the peer since the message was posted. If another message, posted after
+        that, meets the same silence, and the suspicion is as old as TIMEOUT, the session ends. The
+        answer to a message that was given up is a sign of life too, so that a timeout that is too short
+        for the broker harms nobody else.
         """
         session = self.current
-        if session is None or session.is_blocked:
+        if session is None or session.is_blocked or session.heard_at >= posted_at:
             return
-        if self._silent_since is None:
-            self._silent_since = time.monotonic()
-        elif posted_at >= self._silent_since:
-            session.abort("two publishes in a row were not answered in time")
+        now, suspected_at = time.monotonic(), self._suspected_at
+        if suspected_at is None or suspected_at <= session.heard_at:
+            self._suspected_at = now
+        elif posted_at >= suspected_at and now - suspected_at >= self._settings.timeout:
+            session.abort("the broker was silent while two publishes in a row waited for an answer")
 
     async def close(self) -> None:
         """Stop connecting and close the session cleanly. Whoever still waits is told."""
@@ -185,7 +185,7 @@ class Supervisor:
             self._log(logging.INFO, "broker=%s state=connected after=%.1fs", age)
         self._session = session
         self._failure = None
-        self._silent_since = None
+        self._suspected_at = None
         self._answer(session)
 
     def _down(self, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Deadlines and retries of a courier, on a session that answers when the test says so."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -16,6 +17,11 @@ class SlowSession(Session):
         self.closed = asyncio.get_running_loop().create_future()
         self.posted = []
         self.withdrawn = []
+        self.heard = 0.0
+
+    @property
+    def heard_at(self):
+        return self.heard
 
     def post(self, message, delivery, settled, *, more=False):
         delivery.settled = settled
@@ -36,7 +42,7 @@ class SlowBackend(Backend):
     is_direct = True
 
     def __init__(self):
-        super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend=""))
+        super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend="", timeout=0.05))
         self.sessions = []
 
     async def connect(self, url):
@@ -129,3 +135,72 @@ def test_messages_wait_for_a_session_in_their_order():
         return session.posted == [each for each in sent if each is not sent[2]]
 
     assert run(scenario)
+
+
+# Whether the link is dead
+
+
+def expire_two_in_a_row(courier):
+    """Have two messages meet their deadline, the second posted after the first's."""
+    for _ in range(2):
+        courier.expire(send(courier)[0])
+
+
+async def timeout_passes(courier):
+    await asyncio.sleep(courier._backend.settings.timeout)
+
+
+def test_silence_that_outlasts_the_timeout_ends_the_session():
+    async def scenario(courier, backend):
+        expire_two_in_a_row(courier)
+        await timeout_passes(courier)
+        courier.expire(send(courier)[0])
+        return backend.sessions[0].closed.done()
+
+    assert run(scenario)
+
+
+def test_timeouts_that_are_too_short_for_the_broker_do_not_end_the_session():
+    async def scenario(courier, backend):
+        expire_two_in_a_row(courier)
+        return backend.sessions[0].closed.done()
+
+    assert not run(scenario)
+
+
+def test_message_posted_before_the_silence_proves_nothing():
+    async def scenario(courier, backend):
+        early, _ = send(courier)
+        courier.expire(send(courier)[0])
+        await timeout_passes(courier)
+        courier.expire(early)
+        return backend.sessions[0].closed.done()
+
+    assert not run(scenario)
+
+
+def test_any_sign_of_life_ends_the_suspicion():
+    """As the late answer to a message that was given up."""
+
+    async def scenario(courier, backend):
+        session = backend.sessions[0]
+        expire_two_in_a_row(courier)
+        await timeout_passes(courier)
+        session.heard = time.monotonic()
+        courier.expire(send(courier)[0])
+        return session.closed.done()
+
+    assert not run(scenario)
+
+
+def test_link_that_was_heard_since_the_message_was_posted_is_not_suspected():
+    async def scenario(courier, backend):
+        session = backend.sessions[0]
+        for _ in range(2):
+            delivery, _ = send(courier)
+            session.heard = time.monotonic()
+            courier.expire(delivery)
+            await timeout_passes(courier)
+        return session.closed.done()
+
+    assert not run(scenario)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from faststream_django.backends.base import Delivery, NotSent, Session, Settled
@@ -46,6 +48,7 @@ class RabbitSession(Session):
         self._to_flush: set[Line] = set()
         self._topology_errors: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answered_at = 0.0
 
     async def open(self) -> None:
         self._topology_errors = await declare_topology(self._connection, self._settings)
@@ -80,7 +83,7 @@ class RabbitSession(Session):
     @property
     def heard_at(self) -> float:
         wire = self._connection.wire
-        return 0.0 if wire is None else wire.heard_at
+        return self._answered_at if wire is None else wire.heard_at
 
     def abort(self, reason: str) -> None:
         super().abort(reason)
@@ -137,9 +140,13 @@ class RabbitSession(Session):
             raise NotSent(f"no channel: {type(error).__name__}") from error
         wire = self._connection.wire
         if wire is None:
-            return PlainChannel(channel, on_answer, self._topology_errors)
+            return PlainChannel(channel, partial(self._hear, on_answer), self._topology_errors)
         frame_max = self._connection.connection_tune.frame_max or FRAME_MAX
         return FastChannel(channel, on_answer, self._topology_errors, wire, frame_max)
+
+    def _hear(self, on_answer: Callable[[], None]) -> None:
+        self._answered_at = time.monotonic()
+        on_answer()
 
     def _on_close(self, closing: asyncio.Future[Any]) -> None:
         if self.closed.done():

@@ -117,6 +117,22 @@ def test_slow_answers_do_not_end_the_session(connect, queue, proxy, rabbitmq):
     assert [client.peer_port for client in rabbitmq.connections()] == [before]
 
 
+def test_timeouts_that_are_too_short_for_the_link_harm_no_neighbour(connect, queue, proxy):
+    connection = connect(proxy.url)
+    connection.send(Message.encode(b"x", queue))
+    proxy.delay = 0.5
+
+    with ThreadPoolExecutor(3) as threads:
+        neighbours = [threads.submit(connection.send, Message.encode(b"x", queue), 20) for _ in range(3)]
+        wait_until(lambda: connection._courier._window._count == 3)
+        for _ in range(2):
+            with pytest.raises(PublishTimeout):
+                connection.send(Message.encode(b"x", queue), timeout=0.05)
+        outcomes = [neighbour.exception() for neighbour in neighbours]
+
+    assert outcomes == [None] * 3
+
+
 def test_alarm_does_not_end_the_session(connect, queue, rabbitmq):
     connection = connect(rabbitmq.url(), timeout=0.5)
     message = Message.encode(b"x", queue)
