@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,11 +22,13 @@ from faststream_django.exceptions import (
     TooManyInFlight,
 )
 from faststream_django.messages import Message
-from faststream_django.outcomes import late, middleware_failed, swallowed, unavailable
+from faststream_django.outcomes import broken, late, middleware_failed, repeated, swallowed, unavailable
 from faststream_django.supervisor import Supervisor
 from faststream_django.window import Window
 
 __all__ = ["Courier"]
+
+logger = logging.getLogger("faststream_django.publish")
 
 # The part of SHUTDOWN_TIMEOUT that is kept for the closing handshake.
 CLOSING_TIME = 1.0
@@ -96,10 +99,7 @@ class Courier:
         """Stop a delivery: what was not sent is not sent any more."""
         if delivery.done is None:
             return
-        self._supervisor.forget(delivery)
-        session = self._supervisor.current
-        if session is not None:
-            session.withdraw(delivery)
+        self._withdraw(delivery)
         task = self._tasks.pop(delivery, None)
         self._finish(delivery, error)
         if task is not None:
@@ -148,7 +148,12 @@ class Courier:
         more: bool = False,
     ) -> None:
         delivery.done = done
-        if self._backend.is_direct:
+        try:
+            is_direct = self._backend.is_direct
+        except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
+            self._finish(delivery, broken(delivery, error))
+            return
+        if is_direct:
             self._post(delivery, delivery.message, self._conclude, more=more)
         else:
             task = self._loop.create_task(self._process(delivery), context=context)
@@ -162,9 +167,24 @@ class Courier:
                 settled(delivery, unavailable(delivery, session))
             else:
                 delivery.posted_at = time.monotonic()
-                session.post(message, delivery, settled, more=more)
+                try:
+                    session.post(message, delivery, settled, more=more)
+                except Exception as error:
+                    logger.exception("broker=%s message_id=%r", delivery.broker, message.message_id)
+                    self._withdraw(delivery)
+                    settled(delivery, broken(delivery, error))
 
         self._supervisor.ask(delivery, delivery.timeout, post_on)
+
+    def _withdraw(self, delivery: Delivery) -> None:
+        """Keep a message from the supervisor and the session, where it is not sent or answered any more."""
+        self._supervisor.forget(delivery)
+        session = self._supervisor.current
+        if session is not None:
+            try:
+                session.withdraw(delivery)
+            except Exception:
+                logger.exception("broker=%s message_id=%r", delivery.broker, delivery.message.message_id)
 
     def _conclude(self, delivery: Delivery, verdict: Verdict) -> None:
         """Take the verdict on a message that went directly to the session."""
@@ -186,16 +206,30 @@ class Courier:
                 error = swallowed(delivery)
         except BaseException as raised:  # noqa: BLE001 - SystemExit would end the loop for every caller
             error = raised
+        if error is not None and delivery.is_uncertain:
+            if not isinstance(error, PublishError):
+                error.add_note(f"The broker may have message {delivery.message.message_id}.")
+            elif not error.maybe_sent:
+                error = repeated(delivery, error)
         if self._tasks.pop(delivery, None) is not None:
             self._finish(delivery, error)
 
     async def _transmit(self, delivery: Delivery, message: Message) -> None:
-        """Send what the middlewares have made of the message."""
+        """Send what the middlewares have made of the message. They may do that several times."""
         verdict: Verdict = NotSent()
-        while isinstance(verdict, NotSent):
-            outcome: asyncio.Future[Verdict] = self._loop.create_future()
-            self._post(delivery, message, partial(_tell, outcome))
-            verdict = await outcome
+        try:
+            while isinstance(verdict, NotSent):
+                outcome: asyncio.Future[Verdict] = self._loop.create_future()
+                self._post(delivery, message, partial(_tell, outcome))
+                verdict = await outcome
+        except asyncio.CancelledError:  # a middleware has a time limit of its own
+            self._withdraw(delivery)
+            delivery.in_doubt = delivery.is_uncertain
+            raise
+        if verdict is not None and not verdict.maybe_sent:
+            delivery.handed_over = False
+            raise verdict
+        delivery.in_doubt = True
         if verdict is not None:
             raise verdict
         delivery.confirmed = True

@@ -19,12 +19,14 @@ from faststream_django.loop import LoopStalled, LoopStopped
 from faststream_django.messages import Message
 
 __all__ = [
+    "broken",
     "bulk_error",
     "conclude",
     "conclude_bulk",
     "late",
     "middleware_failed",
     "not_tried",
+    "repeated",
     "swallowed",
     "unanswered",
     "unavailable",
@@ -39,7 +41,7 @@ def late(delivery: Delivery, outage: str | None, *, blocked: bool) -> PublishErr
     """The deadline passed on the loop, which knows how far the message came."""
     name, about = _names(delivery)
     timeout = delivery.timeout
-    if delivery.handed_over:
+    if delivery.is_uncertain:
         return PublishTimeout(
             f"{name} was sent, but the broker did not confirm it within {timeout:g} s. {MAYBE}",
             maybe_sent=True,
@@ -129,11 +131,43 @@ def bulk_error(result: BulkResult, broker: str) -> BulkPublishError:
 
 
 def swallowed(delivery: Delivery) -> PublishError:
-    """A middleware returned without passing the message on."""
+    """A middleware returned without passing the message on, or kept the error to itself."""
     name, about = _names(delivery)
+    if delivery.is_uncertain:
+        return PublishError(
+            f"{name}: a publish middleware kept to itself that the broker did not confirm it. {MAYBE}",
+            maybe_sent=True,
+            **about,
+        )
     return PublishError(
         f"{name} was not published: a publish middleware returned without passing it on.", **about
     )
+
+
+def repeated(delivery: Delivery, error: PublishError) -> PublishError:
+    """The last attempt of a middleware certainly did not reach the broker, but an earlier one may have."""
+    name, about = _names(delivery)
+    failed = PublishError(
+        f"{name}: a publish middleware tried several times. An earlier attempt may have reached the "
+        f"broker; the last one did not: {error} {MAYBE}",
+        maybe_sent=True,
+        **about,
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def broken(delivery: Delivery, error: Exception) -> PublishError:
+    """Our own code, or that of a driver, raised what it should not."""
+    name, about = _names(delivery)
+    advice = MAYBE if delivery.is_uncertain else "It was not sent; it is safe to publish it again."
+    failed = PublishError(
+        f"{name}: publishing failed inside with {type(error).__name__}: {error}. {advice}",
+        maybe_sent=delivery.is_uncertain,
+        **about,
+    )
+    failed.__cause__ = error
+    return failed
 
 
 def not_tried(message: Message, broker: str, cause: PublishError) -> BrokerUnavailable:
@@ -150,7 +184,7 @@ def middleware_failed(delivery: Delivery, error: BaseException) -> PublishError:
     name, about = _names(delivery)
     failed = PublishError(
         f"{name}: a publish middleware raised {type(error).__name__}: {error}",
-        maybe_sent=delivery.handed_over,
+        maybe_sent=delivery.is_uncertain,
         **about,
     )
     failed.__cause__ = error

@@ -2,13 +2,22 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session
+from faststream_django.bulk import Bulk
 from faststream_django.conf import BrokerSettings
 from faststream_django.courier import Courier
-from faststream_django.exceptions import MessageRejected, PublishTimeout
+from faststream_django.exceptions import (
+    BrokerUnavailable,
+    ConnectionLost,
+    MessageRejected,
+    MessageUnroutable,
+    PublishError,
+    PublishTimeout,
+)
 from faststream_django.messages import Message
 
 
@@ -39,22 +48,28 @@ class SlowSession(Session):
 
 
 class SlowBackend(Backend):
-    is_direct = True
-
-    def __init__(self):
+    def __init__(self, middleware=None):
         super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend="", timeout=0.05))
         self.sessions = []
+        self._middleware = middleware
+
+    @property
+    def is_direct(self):
+        return self._middleware is None
+
+    async def process(self, delivery, transmit):
+        await self._middleware(lambda: transmit(delivery.message))
 
     async def connect(self, url):
         self.sessions.append(SlowSession())
         return self.sessions[-1]
 
 
-def run(scenario):
+def run(scenario, middleware=None):
     """Run a scenario with a courier that is connected; return what it returns."""
 
     async def main():
-        backend = SlowBackend()
+        backend = SlowBackend(middleware)
         courier = Courier(backend)
         courier.start()
         async with asyncio.timeout(10):
@@ -135,6 +150,224 @@ def test_messages_wait_for_a_session_in_their_order():
         return session.posted == [each for each in sent if each is not sent[2]]
 
     assert run(scenario)
+
+
+# What middlewares do
+
+
+async def posted(session):
+    """Wait until the session has a message; note that it is written, as a session does."""
+    while not session.posted:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    session.posted[0].hand_over()
+
+
+async def told_of(told):
+    while not told:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    return told[0]
+
+
+async def swallow(transmit):
+    with suppress(PublishError):
+        await transmit()
+
+
+async def give_up_early(transmit):
+    with suppress(TimeoutError):
+        await asyncio.wait_for(transmit(), 0.01)
+
+
+async def repeat(transmit):
+    with suppress(PublishError):
+        await transmit()
+    await transmit()
+
+
+async def translate(transmit):
+    try:
+        await transmit()
+    except PublishError:
+        raise BrokerUnavailable("the middleware's own words") from None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "maybe_sent"), [(ConnectionLost("reset"), True), (MessageUnroutable("no queue"), False)]
+)
+@pytest.mark.parametrize("middleware", [swallow, translate])
+def test_error_of_a_middleware_keeps_what_is_known_of_the_message(middleware, verdict, maybe_sent):
+    async def scenario(courier, backend):
+        _, told = send(courier)
+        await posted(backend.sessions[0])
+        backend.sessions[0].answer(verdict)
+        return (await told_of(told)).maybe_sent
+
+    assert run(scenario, middleware) is maybe_sent
+
+
+@pytest.mark.parametrize(
+    ("first", "maybe_sent"),
+    [(ConnectionLost("reset"), True), (None, True), (MessageUnroutable("no queue"), False)],
+)
+@pytest.mark.parametrize("second", [BrokerUnavailable("gone"), MessageRejected("full")])
+def test_message_that_may_have_been_sent_stays_so_when_it_is_tried_again(first, second, maybe_sent):
+    async def scenario(courier, backend):
+        _, told = send(courier)
+        for verdict in (first, second):
+            await posted(backend.sessions[0])
+            backend.sessions[0].posted[0].handed_over = verdict is not second
+            backend.sessions[0].answer(verdict)
+        return (await told_of(told)).maybe_sent
+
+    assert run(scenario, repeat) is maybe_sent
+
+
+def test_deadline_while_a_middleware_waits_to_try_again_leaves_the_outcome_unknown():
+    async def wait_after_failure(transmit):
+        with suppress(PublishError):
+            await transmit()
+        await asyncio.sleep(60)
+
+    async def scenario(courier, backend):
+        delivery, told = send(courier)
+        await posted(backend.sessions[0])
+        backend.sessions[0].answer(ConnectionLost("reset"))
+        await asyncio.sleep(0)
+        courier.expire(delivery)
+        return (await told_of(told)).maybe_sent
+
+    assert run(scenario, wait_after_failure)
+
+
+def test_message_that_a_middleware_gave_up_is_withdrawn_and_its_outcome_unknown():
+    async def scenario(courier, backend):
+        delivery, told = send(courier)
+        await posted(backend.sessions[0])
+        return (await told_of(told)).maybe_sent, backend.sessions[0].withdrawn == [delivery]
+
+    assert run(scenario, give_up_early) == (True, True)
+
+
+def test_own_error_of_a_middleware_says_that_the_broker_may_have_the_message():
+    async def fail(transmit):
+        try:
+            await transmit()
+        except PublishError:
+            raise LookupError("the middleware's own") from None
+
+    async def scenario(courier, backend):
+        _, told = send(courier)
+        await posted(backend.sessions[0])
+        backend.sessions[0].answer(ConnectionLost("reset"))
+        return await told_of(told)
+
+    error = run(scenario, fail)
+    assert type(error) is LookupError
+    assert "may have message" in error.__notes__[0]
+
+
+# What must not be raised
+
+
+def test_session_that_raises_is_told_as_a_publish_error_and_takes_no_room():
+    async def scenario(courier, backend):
+        def post(*_, **__):
+            raise KeyError("t64")
+
+        backend.sessions[0].post = post
+        _, told = send(courier)
+        await asyncio.wait_for(courier._window.emptied(), 5)
+        return told
+
+    [error] = run(scenario)
+    assert type(error) is PublishError
+    assert "KeyError: 't64'" in str(error)
+    assert error.maybe_sent is False
+
+
+def test_session_that_raises_for_one_message_of_a_bulk_fails_that_message_alone():
+    async def scenario(courier, backend):
+        session = backend.sessions[0]
+        post = session.post
+
+        def fragile_post(message, delivery, settled, *, more=False):
+            if delivery.index == 1:
+                raise KeyError("t64")
+            post(message, delivery, settled, more=more)
+            session.answer()
+
+        session.post = fragile_post
+        bulk = Bulk("default", 5.0)
+        for _ in range(3):
+            bulk.feed(Message.encode(b"x", "orders"))
+        chunk = bulk.rest()
+        await courier.deliver_chunk(chunk, asyncio.get_running_loop().time() + 5)
+        bulk.settle(chunk)
+        return bulk.result
+
+    result = run(scenario)
+    assert result.confirmed == 2
+    assert {index: type(error) for index, error in result.errors.items()} == {1: PublishError}
+
+
+def test_session_that_raises_for_one_who_waits_for_it_serves_the_others():
+    async def scenario(courier, backend):
+        backend.sessions[0].abort("reset")
+        told = [send(courier)[1] for _ in range(3)]
+        await another_session_that(backend, fails_at=1)
+        return [len(each) for each in told], [type(each) for each in told[1]]
+
+    async def another_session_that(backend, fails_at):
+        connect, posts = backend.connect, []
+
+        async def connect_to_fragile(url):
+            session = await connect(url)
+
+            def post(message, delivery, settled, *, more=False):
+                posts.append(delivery)
+                if len(posts) - 1 == fails_at:
+                    raise KeyError("t64")
+                settled(delivery, None)
+
+            session.post = post
+            return session
+
+        backend.connect = connect_to_fragile
+        while len(posts) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    assert run(scenario) == ([1, 1, 1], [PublishError])
+
+
+def test_session_that_cannot_withdraw_a_message_keeps_no_caller_waiting():
+    async def scenario(courier, backend):
+        def withdraw(delivery):
+            raise KeyError("t64")
+
+        backend.sessions[0].withdraw = withdraw
+        delivery, told = send(courier)
+        courier.expire(delivery)
+        await asyncio.wait_for(courier._window.emptied(), 5)
+        return [type(error) for error in told]
+
+    assert run(scenario) == [PublishTimeout]
+
+
+def test_backend_whose_options_are_wrong_is_told_as_a_publish_error_and_takes_no_room():
+    class WrongBackend(SlowBackend):
+        @property
+        def is_direct(self):
+            raise TypeError("unexpected keyword argument")
+
+    async def main():
+        courier = Courier(WrongBackend())
+        _, told = send(courier)
+        await asyncio.wait_for(courier._window.emptied(), 5)
+        return told
+
+    [error] = asyncio.run(main())
+    assert type(error) is PublishError
+    assert "TypeError: unexpected keyword argument" in str(error)
 
 
 # Whether the link is dead

@@ -15,12 +15,14 @@ from faststream_django.exceptions import (
 )
 from faststream_django.loop import LoopStalled, LoopStopped
 from faststream_django.outcomes import (
+    broken,
     bulk_error,
     conclude,
     conclude_bulk,
     late,
     middleware_failed,
     not_tried,
+    repeated,
     swallowed,
     unanswered,
     unavailable,
@@ -125,6 +127,9 @@ def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_o
         unanswered(delivery(), LoopStalled(), connected=True),
         unavailable(delivery(), BrokerRefused("x")),
         swallowed(delivery()),
+        swallowed(delivery(handed_over=True)),
+        repeated(delivery(in_doubt=True), BrokerUnavailable("x")),
+        broken(delivery(), KeyError("x")),
         middleware_failed(delivery(), LookupError()),
         not_tried(delivery().message, "default", PublishError("x")),
     ],
@@ -134,6 +139,21 @@ def test_each_error_names_the_message_and_the_broker_and_shows_no_payload(error)
     assert (error.message_id, error.broker) == ("m", "default")
     assert "message m" in str(error)
     assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_what_an_earlier_attempt_left_in_doubt_stays_so(in_doubt):
+    message = delivery(in_doubt=in_doubt)
+
+    errors = [
+        late(message, DOWN, blocked=False),
+        swallowed(message),
+        broken(message, KeyError("x")),
+        middleware_failed(message, LookupError()),
+        unanswered(message, LoopStopped("stopped"), connected=True),
+    ]
+
+    assert {error.maybe_sent for error in errors} == {in_doubt}
 
 
 def test_each_caller_gets_an_error_of_its_own():

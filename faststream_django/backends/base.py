@@ -44,6 +44,8 @@ class Delivery:
     """What its caller gave, in seconds."""
     handed_over: bool = False
     """Its frames may have reached the broker: without a verdict the outcome is unknown."""
+    in_doubt: bool = False
+    """An earlier attempt of a middleware ended without certainty; stays True whatever follows."""
     posted_at: float = 0.0
     """When a session got it, on the clock of time.monotonic(); 0 before."""
     confirmed: bool = False
@@ -65,6 +67,11 @@ class Delivery:
     def __post_init__(self) -> None:
         self.sent_as = self.message
 
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the broker may have it, as far as no verdict says otherwise."""
+        return self.handed_over or self.in_doubt
+
     def hand_over(self) -> None:
         """Note that the first frame is about to be written; raise PublishTimeout if nobody waits for it.
 
@@ -78,7 +85,7 @@ class Delivery:
     def give_up(self) -> bool:
         """Keep the message from being sent; return False if it is too late for that."""
         self.given_up = True
-        return not self.handed_over
+        return not self.is_uncertain
 
 
 class Session(ABC):
