@@ -72,6 +72,8 @@ def _read_option(name: str, given: Setting) -> Any:
         if not isinstance(given.value, (list, tuple)):
             given.refuse("must be a list of objects or of dotted paths to them")
         return tuple(_imported(given[index]) for index in range(len(given.value)))
+    if name == "app_id" and given.value is not None:
+        return given.text()
     if name == "client_properties" and isinstance(given.value, Mapping):
         for key, instead in _OWNED_PROPERTIES.items():
             if key in given.value:

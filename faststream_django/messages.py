@@ -7,7 +7,7 @@ Works without configured Django settings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Message"]
 
+APP_ID = "faststream_django"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Message:
@@ -59,6 +61,7 @@ class Message:
     message_type: str | None = None
     persist: bool = True
     mandatory: bool = True
+    app_id: str = APP_ID
 
     @classmethod
     def encode(
@@ -80,6 +83,7 @@ class Message:
         message_type: str | None = None,
         persist: bool | None = None,
         mandatory: bool | None = None,
+        app_id: str | None = None,
         broker: str = "default",
         max_bytes: int = 1_048_576,
         codec: CodecProto | None = None,
@@ -90,7 +94,8 @@ class Message:
         The payload and the headers are copied: changing them later does not change the message.
         ``routing_key`` wins over ``queue``, ``content_type`` over the one that the payload implies.
         The message id is a new UUID unless given, the correlation id that of ``id_generator``, else
-        the message id; ``persist`` and ``mandatory`` are True unless given.
+        the message id; ``persist`` and ``mandatory`` are True unless given, ``app_id`` is
+        "faststream_django".
 
         ``expiration`` is seconds, a timedelta or an aware datetime in the future. ``timestamp`` is
         a datetime (a naive one is local time) or seconds since the epoch; it travels in whole
@@ -122,6 +127,7 @@ class Message:
                 message_type=as_property("message_type", message_type),
                 persist=as_flag("persist", persist),
                 mandatory=as_flag("mandatory", mandatory),
+                app_id=as_property("app_id", app_id) or APP_ID,
             )
         except InvalidMessage as error:
             if error.broker is None:  # else it is about another message, published by an iterator
@@ -142,6 +148,11 @@ class Message:
         from faststream.message import decode_message  # 0.25 s, at first use only
 
         return decode_message(self)  # type: ignore[arg-type]  # it reads body and content_type
+
+    def __setstate__(self, state: list[Any]) -> None:
+        # The pickle of an earlier version ends before the fields that came later: new ones go to the end.
+        for number, each in enumerate(fields(self)):
+            object.__setattr__(self, each.name, state[number] if number < len(state) else each.default)
 
     def __repr__(self) -> str:
         kind = self.content_type or "no content type"

@@ -55,6 +55,8 @@ class PublishOptions(TypedDict, total=False):
     """Whether the message survives a restart of the broker; the default is True."""
     mandatory: bool | None
     """Whether a message that reaches no queue is an error; the default is True."""
+    app_id: str | None
+    """Who publishes; the default is OPTIONS["app_id"] of the alias, else "faststream_django"."""
     timeout: float | None
     """Seconds for the whole call; the default is the TIMEOUT of the alias."""
 
@@ -83,6 +85,8 @@ def encode(
     properties: dict[str, Any] = {
         name: value for name, value in options.items() if name not in {"broker", "timeout"}
     }
+    if properties.get("app_id") is None:
+        properties["app_id"] = settings.options.get("app_id")
     encoded = Message.encode(
         message,
         queue,

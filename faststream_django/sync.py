@@ -61,6 +61,7 @@ class SyncBroker:
         }
         self._connection: Connection | NativeConnection | None = None
         self._encoding: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -126,12 +127,13 @@ class SyncBroker:
             "max_bytes": settings.max_message_bytes,
             "broker": ALIAS,
         }
+        self._defaults = {"app_id": broker.config.app_id}
         return Connection(settings, lambda: _rabbit_backend(settings, broker))
 
     def _encode(self, message: Any, destination: tuple[Any, ...], options: dict[str, Any]) -> Message:
         if isinstance(message, Message):
             return message
-        arguments = dict(zip(("queue", "exchange"), destination, strict=False)) | options
+        arguments = self._defaults | dict(zip(("queue", "exchange"), destination, strict=False)) | options
         return Message.encode(message, **arguments, **self._encoding)
 
     def _items(

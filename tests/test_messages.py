@@ -1,7 +1,9 @@
 """Message.encode() makes a whole message or refuses it in the caller's thread."""
 
+import base64
 import copy
 import dataclasses
+import datetime as dt
 import pickle
 import subprocess
 import sys
@@ -50,6 +52,7 @@ def test_everything_given_is_kept():
         message_type="order",
         persist=False,
         mandatory=False,
+        app_id="shop",
     )
 
     assert dataclasses.asdict(message) == {
@@ -68,6 +71,7 @@ def test_everything_given_is_kept():
         "message_type": "order",
         "persist": False,
         "mandatory": False,
+        "app_id": "shop",
     }
     assert message.timestamp.timestamp() == 1_700_000_000
 
@@ -115,6 +119,44 @@ def test_a_message_can_be_copied_and_pickled(duplicate):
 
     assert duplicate(message) == message
     assert hash(duplicate(message)) == hash(message)
+
+
+# What version 0.1 made of the message below, with protocols 2 and 5, in base 85.
+OLD_PICKLES = [
+    (
+        "fC6J?VRLkIbaG{3ZC_++VQyz{E^TFVb75y?a|%smb8}&5WeRZsDS>eTU2y^^V_#!$WMyM>3T19%Z)9Z(aRXQg0001c"
+        "B57nIIx&551Xu<D003-ZbZKreaRr8P22ybcSO5S30C5Od1^@s6Z*pX1a&vJBeQ^p{0RR91cyS9|aSSL+0ex`|SOEY4"
+        "0C{l^PIF~*SP%dJ0AX-&Y-wX*bZKvHFKTmdZgCGzSOWk60BtQXaS&Jo0001EEirKsPDema00000002t`V`O1;Wprt6"
+        "WeQ|rbY*mDZDk5^5@-Wh3jhEB2g9lX0s{mE0001S6KDm7aTHQ<6=P&!bY*mDZDk5{X>DbCZ*FA@aTa4_VRU75X>DZ+"
+        "bZKp6WMyo0VG3~<O8`p%O8|#)7*cT=g>f2EaT|tl98z%|SOow80B>?+WpZ&Ih=^rkE&"
+    ),
+    (
+        "fCZK6000000001t8fIa0baQlaWnpb!WNKk<XKyZTWpi_3XJvDgj0a6+b8}&5Wt5YYDS?z-lqf?8dm?FMB04dBl#BqB"
+        "j0SIVWMy)5lzo(p0eF;MlqgF9eUyv=d6Z6bWpj)WVQ_G4X=7n@X>V>XYIARHlunETZ7ngBj00mWF_cb6Ku!Pv00000"
+        "O9hMwWMOn=bZKp6l#B>uVRU75X>DbclaxaW2kHR=0|W&C005L|5R3?PX>DbCZ*FCjlay!>j0tpUZDnL-Y;<9ilaxyU"
+        "O8`p%hm=y3g_Kg1hLlp2j0JCUWMy)ch=^rkE&"
+    ),
+]
+
+
+@pytest.mark.parametrize("old", OLD_PICKLES, ids=["protocol 2", "protocol 5"])
+def test_a_pickle_of_an_earlier_version_loads(old):
+    """A table of messages to send again outlives an upgrade."""
+    message = pickle.loads(base64.b85decode(old))
+
+    assert message == Message.encode(
+        {"id": 1},
+        "orders",
+        headers={"x": [1, {"y": None}]},
+        message_id="m-1",
+        correlation_id="c-1",
+        expiration=60,
+        priority=5,
+        timestamp=dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
+        message_type="order",
+    )
+    assert message.app_id == "faststream_django"
+    assert pickle.loads(pickle.dumps(message)) == message
 
 
 @pytest.mark.parametrize(
@@ -167,6 +209,7 @@ def test_repr_without_content_type_and_with_an_exchange():
         ({"priority": 256}, "priority is out of range"),
         ({"timestamp": "now"}, "timestamp is a str"),
         ({"persist": 1}, "persist is an int"),
+        ({"app_id": 5}, "app_id is an int"),
         ({"mandatory": "yes"}, "mandatory is a str"),
         ({"id_generator": lambda: 5}, "id_generator() is an int"),
     ],

@@ -52,6 +52,7 @@ EVERYTHING = {
     "message_type": "order.created",
     "persist": False,
     "mandatory": False,
+    "app_id": "größe",
 }
 
 

@@ -57,6 +57,14 @@ def test_publish_takes_faststreams_positional_arguments(rabbitmq, queue):
     rabbitmq.delete_exchange("sync-events")
 
 
+def test_app_id_of_the_broker_is_sent(rabbitmq, queue):
+    with SyncBroker(RabbitBroker(rabbitmq.url(), app_id="script")) as broker:
+        broker.publish(b"x", queue)
+        broker.publish(b"x", queue, app_id="mine")
+
+    assert [each.properties.app_id for each in rabbitmq.drain(queue)] == ["script", "mine"]
+
+
 def test_publish_takes_an_encoded_message(rabbitmq, queue):
     message = Message.encode(b"x", queue, message_id="mine")
 

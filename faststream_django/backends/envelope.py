@@ -85,6 +85,7 @@ def as_message(envelope: Envelope) -> Message:
         timestamp=properties.timestamp or datetime.now(tz=UTC),
         message_type=properties.message_type,
         persist=properties.delivery_mode == 2,
+        app_id=properties.app_id or "",
     )
 
 

@@ -83,8 +83,10 @@ class RabbitBackend(Backend):
     def _connection(self, url: str) -> RabbitConnection:
         # The broker is made for its URL and security options; see FastStream's build_url().
         options = self._make_broker(url)._connection_kwargs  # noqa: SLF001
-        target = URL(options["url"]).update_query(
-            heartbeat=str(self.settings.heartbeat), name=_connection_name(self.settings.alias)
+        given = URL(options["url"])
+        target = given.update_query(
+            heartbeat=str(self.settings.heartbeat),
+            name=given.query.get("name") or _connection_name(self.settings.alias),
         )
         return RabbitConnection(target, wire=make_wire(), context=options["ssl_context"])
 
@@ -118,13 +120,13 @@ def _command(message: Message) -> RabbitPublishCommand:
         timestamp=message.timestamp,
         message_id=message.message_id,
         message_type=message.message_type,
+        app_id=message.app_id,
     )
 
 
 def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
     """Validate again what the middlewares may have changed: it must not hurt other messages."""
     options: dict[str, Any] = dict(command.message_options)
-    options.pop("app_id", None)
     if options.pop("user_id", None) is not None:
         raise InvalidMessage(
             "A publish middleware set user_id: RabbitMQ closes the channel of everybody if it is not the "

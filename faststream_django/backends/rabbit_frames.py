@@ -16,7 +16,6 @@ METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
 # The frame header of seven bytes and the end.
 OVERHEAD = 8
-APP_ID = b"\x11faststream_django"
 
 _frame = struct.Struct(">BHI")
 _publish = struct.Struct(">BHIHHH")
@@ -83,7 +82,7 @@ def _properties(message: Message) -> tuple[bytes, int]:
     if message.message_type:
         flags |= 0x0020
         parts.append(_short(message.message_type))
-    parts.append(APP_ID)
+    parts.append(_short(message.app_id))
     return b"".join(parts), flags
 
 

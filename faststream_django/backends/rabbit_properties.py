@@ -38,7 +38,7 @@ def amqp_properties(message: Message) -> Properties:
         message_id=message.message_id,
         timestamp=message.timestamp,
         message_type=message.message_type,
-        app_id="faststream_django",
+        app_id=message.app_id,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from faststream import BaseMiddleware
 
 from faststream_django import apublish, apublish_many, brokers, publish, publish_many
 from faststream_django.backends import rabbit
@@ -41,6 +42,7 @@ PROPERTIES = (
     "timestamp",
     "message_type",
     "persist",
+    "app_id",
 )
 
 
@@ -200,6 +202,7 @@ def test_properties_arrive(server, configure):
         priority=3,
         timestamp=datetime(2030, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
         message_type="order.created",
+        app_id="checkout",
     )
     [message] = server.drain("orders")
 
@@ -215,7 +218,34 @@ def test_properties_arrive(server, configure):
         "timestamp": datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC),
         "message_type": "order.created",
         "persist": True,
+        "app_id": "checkout",
     }
+
+
+class Renaming(BaseMiddleware):
+    async def publish_scope(self, call_next, command):
+        command.message_options["app_id"] = f"{command.message_options['app_id']}-renamed"
+        return await call_next(command)
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "expected"),
+    [
+        ({}, None, "faststream_django"),
+        ({"app_id": None}, None, "faststream_django"),
+        ({"app_id": "shop"}, None, "shop"),
+        ({"app_id": "shop"}, "checkout", "checkout"),
+        ({"app_id": "shop", "middlewares": [BaseMiddleware]}, None, "shop"),
+        ({"app_id": "shop", "middlewares": [Renaming]}, None, "shop-renamed"),
+    ],
+)
+def test_app_id_is_that_of_the_call_else_of_the_options(server, configure, options, given, expected):
+    configure(["orders"], OPTIONS=options)
+
+    publish({}, "orders", app_id=given)
+    publish_many([{}], "orders", app_id=given)
+
+    assert [each.properties["app_id"] for each in server.drain("orders")] == [expected] * 2
 
 
 def test_returned_id_is_the_id_of_the_message_and_its_correlation_id(server, configure):

@@ -278,6 +278,13 @@ def test_connection_names_its_process(connect, rabbitmq, queue):
     assert name.startswith("faststream_django default pid=")
 
 
+def test_name_in_the_url_names_the_connection(connect, rabbitmq, queue):
+    connect(f"{rabbitmq.url()}?name=checkout%20service").send(Message.encode(b"x", queue))
+
+    [client] = rabbitmq.connections()
+    assert client.client_properties["connection_name"] == "checkout service"
+
+
 def test_next_url_is_used_when_a_node_is_away(connect, rabbitmq, queue, unreachable_port):
     connection = connect(f"amqp://guest:guest@127.0.0.1:{unreachable_port}/", rabbitmq.url())
 
