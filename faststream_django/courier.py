@@ -22,7 +22,15 @@ from faststream_django.exceptions import (
     TooManyInFlight,
 )
 from faststream_django.messages import Message
-from faststream_django.outcomes import broken, late, middleware_failed, repeated, swallowed, unavailable
+from faststream_django.outcomes import (
+    broken,
+    late,
+    middleware_failed,
+    repeated,
+    stopped,
+    swallowed,
+    unavailable,
+)
 from faststream_django.supervisor import Supervisor
 from faststream_django.window import Window
 
@@ -64,15 +72,22 @@ class Courier:
         self._supervisor.start()
 
     async def close(self, timeout: float | None = None) -> None:
-        """Give what is in flight its time to be confirmed, then close; within `timeout` seconds."""
+        """Give what is in flight its time to be confirmed, then close; within `timeout` seconds.
+
+        Whoever still waits then is told what is known.
+        """
         limit = self._shutdown_timeout if timeout is None else timeout
         closing_time = min(CLOSING_TIME, limit / 2)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit - closing_time):
-                await self._window.emptied()
-        # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
-        closing = self._loop.create_task(self._supervisor.close())
-        await asyncio.wait([closing], timeout=closing_time)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit - closing_time):
+                    await self._window.emptied()
+            # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
+            closing = self._loop.create_task(self._supervisor.close())
+            await asyncio.wait([closing], timeout=closing_time)
+        finally:
+            for delivery in self._window.close():
+                self.drop(delivery, None if delivery.confirmed else stopped(delivery))
 
     def send(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
         """Have `done` called once: with None when the message is confirmed, else with what is known.
@@ -110,23 +125,18 @@ class Courier:
 
         The time is over when the loop's reaches `end`, which each verdict puts off.
         """
-
-        def settle(delivery: Delivery, error: BaseException | None) -> None:
-            if isinstance(error, asyncio.CancelledError):  # the loop ends, as the caller will see
-                return
-            if error is not None and not isinstance(error, PublishError):
-                error = middleware_failed(delivery, error)  # the other messages go on
-            chunk.settle(delivery, error)
-
         try:
             async with asyncio.timeout_at(end) as deadline:
                 chunk.deadlines.add(deadline)
                 await chunk.in_turn()
                 for delivery in chunk.deliveries.values():
                     await self._window.admit_when_possible(delivery)
-                    self._begin(delivery, settle, more=True)
+                    self._begin(delivery, partial(_settle, chunk), more=True)
                 chunk.all_begun.set()
                 await chunk.all_settled.wait()
+        except BrokerUnavailable:  # stopped; what is in flight was told by close()
+            for _, delivery in tuple(chunk.unsettled()):
+                chunk.settle(delivery, stopped(delivery))
         except TimeoutError:
             for _, delivery in tuple(chunk.unsettled()):
                 if delivery.done is None:
@@ -242,6 +252,14 @@ class Courier:
 
     def _late(self, delivery: Delivery) -> PublishError:
         return late(delivery, self._supervisor.outage, blocked=self._supervisor.is_blocked)
+
+
+def _settle(chunk: Chunk, delivery: Delivery, error: BaseException | None) -> None:
+    if isinstance(error, asyncio.CancelledError):  # the loop ends, as the caller will see
+        return
+    if error is not None and not isinstance(error, PublishError):
+        error = middleware_failed(delivery, error)  # the other messages go on
+    chunk.settle(delivery, error)
 
 
 def _tell(outcome: asyncio.Future[Verdict], _: Delivery, verdict: Verdict) -> None:

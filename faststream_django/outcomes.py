@@ -27,6 +27,7 @@ __all__ = [
     "middleware_failed",
     "not_tried",
     "repeated",
+    "stopped",
     "swallowed",
     "unanswered",
     "unavailable",
@@ -70,6 +71,11 @@ def unavailable(delivery: Delivery, error: BrokerUnavailable) -> BrokerUnavailab
     name, about = _names(delivery)
     advice = " Waiting will not help." if isinstance(error, BrokerRefused) else ""
     return type(error)(f"{name} was not sent: {error}.{advice}", **about)
+
+
+def stopped(delivery: Delivery) -> PublishError:
+    """The connection is closed, and the time for what was in flight is over."""
+    return unanswered(delivery, LoopStopped("the connection was stopped"), connected=False)
 
 
 def conclude(delivery: Delivery, error: LoopStalled | LoopStopped, *, connected: bool) -> None:

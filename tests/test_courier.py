@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from faststream_django import window
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session
 from faststream_django.bulk import Bulk
 from faststream_django.conf import BrokerSettings
@@ -17,6 +18,7 @@ from faststream_django.exceptions import (
     MessageUnroutable,
     PublishError,
     PublishTimeout,
+    TooManyInFlight,
 )
 from faststream_django.messages import Message
 
@@ -48,8 +50,8 @@ class SlowSession(Session):
 
 
 class SlowBackend(Backend):
-    def __init__(self, middleware=None):
-        super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend="", timeout=0.05))
+    def __init__(self, middleware=None, **settings):
+        super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend="", timeout=0.05, **settings))
         self.sessions = []
         self._middleware = middleware
 
@@ -65,11 +67,11 @@ class SlowBackend(Backend):
         return self.sessions[-1]
 
 
-def run(scenario, middleware=None):
+def run(scenario, middleware=None, **settings):
     """Run a scenario with a courier that is connected; return what it returns."""
 
     async def main():
-        backend = SlowBackend(middleware)
+        backend = SlowBackend(middleware, **settings)
         courier = Courier(backend)
         courier.start()
         async with asyncio.timeout(10):
@@ -85,6 +87,19 @@ def send(courier, *, timeout=5.0):
     delivery, told = Delivery(Message.encode(b"x", "orders"), "default", timeout), []
     courier.send(delivery, lambda _, error: told.append(error))
     return delivery, told
+
+
+def bulk_of(count):
+    """Return a bulk and its only chunk."""
+    bulk = Bulk("default", 5.0)
+    for _ in range(count):
+        bulk.feed(Message.encode(b"x", "orders"))
+    return bulk, bulk.rest()
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def another_session(backend):
@@ -297,10 +312,7 @@ def test_session_that_raises_for_one_message_of_a_bulk_fails_that_message_alone(
             session.answer()
 
         session.post = fragile_post
-        bulk = Bulk("default", 5.0)
-        for _ in range(3):
-            bulk.feed(Message.encode(b"x", "orders"))
-        chunk = bulk.rest()
+        bulk, chunk = bulk_of(3)
         await courier.deliver_chunk(chunk, asyncio.get_running_loop().time() + 5)
         bulk.settle(chunk)
         return bulk.result
@@ -368,6 +380,120 @@ def test_backend_whose_options_are_wrong_is_told_as_a_publish_error_and_takes_no
     [error] = asyncio.run(main())
     assert type(error) is PublishError
     assert "TypeError: unexpected keyword argument" in str(error)
+
+
+# How much is in flight
+
+
+def test_bulks_leave_room_for_single_messages():
+    async def scenario(courier, backend):
+        bulks = [bulk_of(20) for _ in range(2)]
+        end = asyncio.get_running_loop().time() + 5
+        tasks = [asyncio.create_task(courier.deliver_chunk(chunk, end)) for _, chunk in bulks]
+        await until(lambda: courier._window.count == 6)
+        told = [send(courier)[1] for _ in range(3)]
+        in_flight = courier._window.count
+        while any(not task.done() for task in tasks):
+            if backend.sessions[0].posted:
+                backend.sessions[0].answer()
+            await asyncio.sleep(0)
+        for bulk, chunk in bulks:
+            bulk.settle(chunk)
+        return in_flight, [type(error) for each in told for error in each], [b.result for b, _ in bulks]
+
+    in_flight, outcomes, results = run(scenario, max_in_flight=8)
+    assert in_flight == 8
+    assert sorted(outcomes, key=str) == sorted([type(None), type(None), TooManyInFlight], key=str)
+    assert [result.confirmed for result in results] == [20, 20]
+
+
+def test_bulks_leave_room_for_the_bytes_of_single_messages(monkeypatch):
+    monkeypatch.setattr(window, "MAX_IN_FLIGHT_BYTES", 8)
+
+    async def scenario(courier, backend):
+        _, chunk = bulk_of(20)
+        task = asyncio.create_task(courier.deliver_chunk(chunk, asyncio.get_running_loop().time() + 5))
+        await until(lambda: courier._window.count == 6)
+        told = [send(courier)[1] for _ in range(3)]
+        task.cancel()
+        return [type(error) for each in told for error in each]
+
+    assert run(scenario) == [TooManyInFlight]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_bulk_passes_the_narrowest_window(most):
+    async def scenario(courier, backend):
+        bulk, chunk = bulk_of(5)
+        task = asyncio.create_task(courier.deliver_chunk(chunk, asyncio.get_running_loop().time() + 5))
+        while not task.done():
+            if backend.sessions[0].posted:
+                backend.sessions[0].answer()
+            await asyncio.sleep(0)
+        return bulk.settle(chunk) and bulk.result.confirmed
+
+    assert run(scenario, max_in_flight=most) == 5
+
+
+# Stop
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"), [(True, ConnectionLost), (False, BrokerUnavailable)], ids=["written", "not written"]
+)
+def test_message_that_is_in_flight_at_the_end_of_a_stop_is_told(written, kind):
+    async def scenario(courier, backend):
+        delivery, told = send(courier, timeout=60)
+        delivery.handed_over = written
+        backend.sessions[0].close = asyncio.Event().wait  # never ends, as on a link that is dead
+        await courier.close(0.1)
+        return [type(error) for error in told]
+
+    assert run(scenario) == [kind]
+
+
+def test_message_that_a_middleware_holds_is_told_at_the_end_of_a_stop():
+    async def hang(transmit):
+        await asyncio.Event().wait()
+
+    async def scenario(courier, backend):
+        _, told = send(courier, timeout=60)
+        await courier.close(0.1)
+        return [type(error) for error in told]
+
+    assert run(scenario, hang) == [BrokerUnavailable]
+
+
+def test_bulk_that_waits_for_room_is_told_at_the_end_of_a_stop():
+    async def scenario(courier, backend):
+        bulk, chunk = bulk_of(5)
+        end = asyncio.get_running_loop().time() + 60
+        task = asyncio.create_task(courier.deliver_chunk(chunk, end))
+        await until(lambda: len(backend.sessions[0].posted) == 1)
+        backend.sessions[0].posted[0].hand_over()
+        await courier.close(0.1)
+        await task
+        bulk.settle(chunk)
+        return [type(bulk.result.errors[index]) for index in range(5)]
+
+    assert run(scenario, max_in_flight=1) == [ConnectionLost] + [BrokerUnavailable] * 4
+
+
+def test_stop_waits_for_a_bulk_that_waits_for_room():
+    async def scenario(courier, backend):
+        bulk, chunk = bulk_of(5)
+        task = asyncio.create_task(courier.deliver_chunk(chunk, asyncio.get_running_loop().time() + 5))
+        await until(lambda: backend.sessions[0].posted)
+        closing = asyncio.create_task(courier.close(5))
+        while not task.done():
+            if backend.sessions[0].posted:
+                backend.sessions[0].answer()
+            await asyncio.sleep(0)
+        await closing
+        bulk.settle(chunk)
+        return bulk.result.confirmed
+
+    assert run(scenario, max_in_flight=1) == 5
 
 
 # Whether the link is dead

@@ -223,7 +223,7 @@ def test_bulk_that_was_given_up_does_not_hold_up_the_end(connect, unreachable_po
 
     with ThreadPoolExecutor(1) as thread:
         bulk = thread.submit(connection.send_many, [Message.encode(b"x", "orders")] * 3, 0.5)
-        wait_until(lambda: connection._courier is not None and connection._courier._window._count == 3)
+        wait_until(lambda: connection._courier is not None and connection._courier._window.count == 3)
         loop_thread.submit(block)
         errors = bulk.result().errors
     started = time.monotonic()
@@ -266,7 +266,7 @@ def test_lost_connection_while_waiting_leaves_the_outcome_unknown(connect, proxy
 
     thread = threading.Thread(target=publish)
     thread.start()
-    wait_until(lambda: connection._courier._window._count == 1)
+    wait_until(lambda: connection._courier._window.count == 1)
     proxy.reset()
     proxy.heal()
     thread.join(5)

@@ -124,7 +124,7 @@ def test_timeouts_that_are_too_short_for_the_link_harm_no_neighbour(connect, que
 
     with ThreadPoolExecutor(3) as threads:
         neighbours = [threads.submit(connection.send, Message.encode(b"x", queue), 20) for _ in range(3)]
-        wait_until(lambda: connection._courier._window._count == 3)
+        wait_until(lambda: connection._courier._window.count == 3)
         for _ in range(2):
             with pytest.raises(PublishTimeout):
                 connection.send(Message.encode(b"x", queue), timeout=0.05)
@@ -181,7 +181,7 @@ def test_messages_that_were_never_sent_travel_on_the_next_connection(connect, ra
             session = connection._courier._supervisor.current
             wait_until(lambda: session.is_blocked)
             bulk = thread.submit(connection.send_many, [Message.encode(body, queue) for body in bodies])
-            wait_until(lambda: connection._courier._window._count == 10)
+            wait_until(lambda: connection._courier._window.count == 10)
             proxy.reset()
         result = bulk.result()
 
