@@ -1,35 +1,46 @@
-"""What the test kit rests on: a stand-in for every connection, and a view on what waits for a commit."""
+"""What the test kit rests on: a record of what is published, and a view on what waits for a commit."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
-from faststream_django.conf import BrokerSettings
-from faststream_django.connection import aignore, ignore
-from faststream_django.exceptions import PublishError
+from faststream_django.conf import BrokerSettings, broker_settings
+from faststream_django.failing import Failing
 from faststream_django.messages import Message
 from faststream_django.on_commit import Pending
 from faststream_django.outgoing import Outgoing
 from faststream_django.registry import brokers
+from faststream_django.stand_in import StandIn
 
-__all__ = ["Capture", "Failure", "capturing"]
-
-Failure = PublishError | type[PublishError]
+__all__ = ["Capture", "capturing"]
 
 
 @contextmanager
-def capturing(fail_with: Failure | None) -> Iterator[Capture]:
+def capturing(failing: Failing) -> Iterator[Capture]:
     """Send through stand-ins, and show every capture that is open what they are given."""
-    capture = Capture(counts_waiting=fail_with is None)
+    for alias in failing.aliases or ():
+        broker_settings(alias)  # raises for an alias that does not exist
+    capture = Capture(failing)
+    fail = failing.begin()
+
+    def stand_in(settings: BrokerSettings) -> StandIn:
+        def on_send(message: Message, timeout: float | None) -> None:
+            fail(message, settings.alias)
+            outgoing = Outgoing(message, settings.alias, timeout)
+            for each in tuple(_captures):
+                each.record(outgoing)
+
+        return StandIn(settings, on_send)
+
     _captures.append(capture)
     try:
-        with brokers.replaced(lambda settings: _StandIn(settings, fail_with)):
+        with brokers.replaced(stand_in):
             yield capture
     finally:
         _captures.remove(capture)
@@ -43,12 +54,14 @@ class Capture:
     published once every block that the code under test opened around it has ended.
     """
 
-    def __init__(self, *, counts_waiting: bool) -> None:
+    def __init__(self, failing: Failing) -> None:
         # By id, with the object, so that no id is used again. dict operations are atomic.
         self._seen: dict[int, tuple[Outgoing, bool]] = {}
         """With each, whether it was sent; else it waits, and counts while it is released."""
         self._forgotten: dict[int, Outgoing] = {}
-        self._counts_waiting = counts_waiting
+        self._failing = failing
+        """What might fail when it is sent does not count before."""
+        self._has_ended = False
         self._beginnings = {
             connection: _open_blocks(connection) for connection in connections.all(initialized_only=True)
         }
@@ -70,11 +83,19 @@ class Capture:
     def end(self) -> None:
         """Keep what counts by now, whatever becomes of its transaction."""
         self._seen = {id(each): (each, True) for each in self.published()}
-        self._counts_waiting = False
+        self._has_ended = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
+        """Copy what is fixed, for TestCase.setUpTestData(); an open capture goes on seeing everything."""
+        if not self._has_ended:
+            return self
+        copied = copy.copy(self)
+        copied._seen = dict(self._seen)  # noqa: SLF001
+        return copied
 
     def waiting(self, *, released: bool = False) -> list[Outgoing]:
         """Return what waits for a block to end that is still open, or what is released from all."""
-        if not self._counts_waiting:
+        if self._has_ended:
             return []
         found: list[Outgoing] = []
         for connection in connections.all(initialized_only=True):
@@ -83,7 +104,11 @@ class Capture:
             waiting = list(_waiting_on(connection))  # first, lest its block be missed in another thread
             opened = _open_blocks(connection) - beginning
             found += [each for blocks, each in waiting if opened.isdisjoint(blocks) is released]
-        return [each for each in found if id(each) not in self._forgotten]
+        return [
+            each
+            for each in found
+            if id(each) not in self._forgotten and not self._failing.applies_to(each.broker)
+        ]
 
     def _released(self) -> dict[int, Outgoing]:
         released = {id(each): each for each in self.waiting(released=True)}
@@ -111,84 +136,3 @@ def _open_blocks(connection: BaseDatabaseWrapper) -> set[str]:
     names = [_OUTERMOST, *connection.savepoint_ids]
     pairs = zip(reversed(names), reversed(tuple(connection.atomic_blocks)), strict=False)
     return {name for name, block in pairs if not getattr(block, "_from_testcase", False)}
-
-
-class _StandIn:
-    """Stands in for the connection of one alias: confirms at once, or fails as it is told."""
-
-    def __init__(self, settings: BrokerSettings, fail_with: Failure | None) -> None:
-        self.settings = settings
-        self._fail_with = fail_with
-
-    def start(self) -> None:
-        """Do nothing: there is nothing to connect to."""
-
-    def send(self, message: Message, timeout: float | None = None) -> None:
-        if self._fail_with is not None:
-            raise _failure(self._fail_with, message, self.settings.alias)
-        outgoing = Outgoing(message, self.settings.alias, timeout)
-        for capture in tuple(_captures):
-            capture.record(outgoing)
-
-    async def asend(self, message: Message, timeout: float | None = None) -> None:
-        self.send(message, timeout)
-
-    def send_many(
-        self,
-        items: Iterable[Item],
-        timeout: float | None = None,
-        settled: Callable[[Chunk], None] = ignore,
-    ) -> BulkResult:
-        bulk = Bulk(self.settings.alias)
-        try:
-            for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    settled(bulk.settle(self._sent(chunk, timeout)))
-        finally:
-            if chunk := bulk.rest():
-                settled(bulk.settle(self._sent(chunk, timeout)))
-        return bulk.result
-
-    async def asend_many(
-        self,
-        items: AsyncIterable[Item],
-        timeout: float | None = None,
-        settled: Callable[[Chunk], Awaitable[None]] = aignore,
-    ) -> BulkResult:
-        bulk = Bulk(self.settings.alias)
-        try:
-            async for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    await settled(bulk.settle(self._sent(chunk, timeout)))
-        finally:
-            if chunk := bulk.rest():
-                await settled(bulk.settle(self._sent(chunk, timeout)))
-        return bulk.result
-
-    def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
-        for index, delivery in chunk.deliveries.items():
-            try:
-                self.send(delivery.message, timeout)
-            except PublishError as error:
-                chunk.errors[index] = error
-        return chunk
-
-
-def _failure(fail_with: Failure, message: Message, broker: str) -> PublishError:
-    """Make an error for one message: each caller gets an object of its own."""
-    if isinstance(fail_with, PublishError):
-        error = copy.copy(fail_with)
-    else:
-        error = fail_with(
-            f"message {message.message_id} was not confirmed: "
-            f"capture_messages(fail_with={fail_with.__name__}) simulates a failure."
-        )
-    error.message_id = error.message_id or message.message_id
-    error.broker = error.broker or broker
-    return error

@@ -17,6 +17,7 @@ from faststream_django.topology import ExchangeSettings, QueueSettings, read_exc
 
 __all__ = [
     "BrokerSettings",
+    "TestRun",
     "broker_aliases",
     "broker_settings",
     "broker_settings_from",
@@ -30,6 +31,14 @@ MEMORY_BACKEND = "faststream_django.backends.memory.MemoryBackend"
 
 _NO_ENTRIES: Mapping[Any, Any] = {}
 _EXAMPLE = "FASTSTREAM = {'default': {'URL': 'amqp://user:password@host/vhost'}}"
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What is different while tests run."""
+
+    connect: bool = False
+    """Whether messages are published for real, not just checked and forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -51,6 +60,7 @@ class BrokerSettings:
     autostart: bool = True
     on_commit: Literal["memory"] = "memory"
     options: Mapping[str, Any] = field(default_factory=dict)
+    test: TestRun = TestRun()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", tuple(PrivateURL(url) for url in self.urls))
@@ -187,6 +197,7 @@ def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
                 )
 
 
+_TEST: dict[str, tuple[str, Reader]] = {"CONNECT": ("connect", Setting.flag)}
 _BROKER: dict[str, tuple[str, Reader]] = {
     "URL": ("urls", _urls),
     "BACKEND": ("backend", Setting.dotted_path),
@@ -202,4 +213,5 @@ _BROKER: dict[str, tuple[str, Reader]] = {
     "AUTOSTART": ("autostart", Setting.flag),
     "ON_COMMIT": ("on_commit", _on_commit),
     "OPTIONS": ("options", read_options),
+    "TEST": ("test", lambda given: TestRun(**given.read(_TEST))),
 }

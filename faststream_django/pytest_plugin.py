@@ -1,7 +1,7 @@
-"""The fixture ``captured_messages``, in every project that has this package installed.
+"""For every project that has this package installed: the guard of a test run, a fixture, a marker.
 
 pytest imports this module in every project of the environment, before it measures coverage.
-So it imports nothing but pytest until a test asks for the fixture.
+So it imports nothing but pytest until a test asks for something.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from faststream_django import guard
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faststream_django.testing import CapturedMessages
+    from faststream_django.testing import CapturedMessages, real_brokers
+
+_block: pytest.StashKey[real_brokers] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -23,3 +27,33 @@ def captured_messages() -> Iterator[CapturedMessages]:
 
     with capture_messages() as messages:
         yield messages
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    guard.pytest_runs += 1
+    config.addinivalue_line(
+        "markers",
+        "real_broker(*aliases): publish for real, to these brokers of settings.FASTSTREAM or to all; "
+        "otherwise what tests publish is checked and forgotten.",
+    )
+
+
+def pytest_unconfigure() -> None:
+    guard.pytest_runs -= 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures are set up
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if marker := item.get_closest_marker("real_broker"):
+        from faststream_django.testing import real_brokers
+
+        block = real_brokers(*marker.args)
+        block.__enter__()
+        item.stash[_block] = block
+
+
+@pytest.hookimpl(tryfirst=True)  # before the test database is flushed
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    if block := item.stash.get(_block, None):
+        del item.stash[_block]
+        block.__exit__()

@@ -12,6 +12,8 @@ from faststream_django.backends.base import Backend
 from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
 from faststream_django.connection import Connection, Sender
 from faststream_django.exceptions import InvalidBroker
+from faststream_django.guard import runs_tests
+from faststream_django.stand_in import StandIn
 
 __all__ = ["Brokers", "brokers"]
 
@@ -27,11 +29,14 @@ class Brokers:
         # By the id of their settings: dict operations are atomic, so that no lock can be inherited by a fork.
         self._connections: dict[int, Connection] = {}
         self._stand_ins: list[Callable[[BrokerSettings], Sender]] = []
+        self._unguarded: list[tuple[str, ...]] = []
 
     def __getitem__(self, alias: str) -> Sender:
         settings = broker_settings(alias)
         if self._stand_ins:
             return self._stand_ins[-1](settings)
+        if runs_tests() and self._is_guarded(settings):
+            return StandIn(settings)
         return self._connections.get(id(settings)) or self._connect(settings)
 
     def __contains__(self, alias: object) -> bool:
@@ -68,6 +73,26 @@ class Brokers:
             yield
         finally:
             self._stand_ins.remove(make)
+
+    @contextmanager
+    def unguarded(self, *aliases: str) -> Iterator[None]:
+        """Connect as in production although tests run, in every thread, while the context lasts.
+
+        Without arguments every alias does.
+        """
+        for alias in aliases:
+            broker_settings(alias)  # raises for one that does not exist
+        self._unguarded.append(aliases)
+        try:
+            yield
+        finally:
+            self._unguarded.remove(aliases)
+
+    def _is_guarded(self, settings: BrokerSettings) -> bool:
+        """Tell whether messages of a test run end here; see faststream_django.testing.real_brokers()."""
+        if settings.test.connect:
+            return False
+        return not any(not aliases or settings.alias in aliases for aliases in self._unguarded)
 
     def _connect(self, settings: BrokerSettings) -> Connection:
         connection = Connection(settings, partial(self._make_backend, settings))

@@ -1,30 +1,30 @@
-"""The test kit: catch what would be published, without a broker."""
+"""The test kit: catch what would be published, without a broker, or let tests use the real ones."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 from unittest.mock import ANY
 
-from asgiref.sync import sync_to_async
-from django.core.exceptions import SynchronousOnlyOperation
-
-from faststream_django.capturing import Capture, Failure, capturing
-from faststream_django.exceptions import BulkPublishError, InvalidMessage, PublishError
+from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.blocks import Block
+from faststream_django.capturing import Capture, capturing
+from faststream_django.exceptions import InvalidMessage
+from faststream_django.failing import Failing, FailWith
+from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
+from faststream_django.registry import brokers
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitExchange, RabbitQueue
 
-__all__ = ["CapturedMessage", "CapturedMessages", "capture_messages"]
+__all__ = ["CapturedMessage", "CapturedMessages", "capture_messages", "real_brokers"]
 
 
-class capture_messages:  # noqa: N801 - a context manager, named as Django's override_settings
+class capture_messages(Block["CapturedMessages"]):  # noqa: N801 - named as Django's override_settings
     """Catch what would be published, in every thread of this process; no broker is needed.
 
     Everything is checked as ever: a bad payload, option or alias raises. The signals are sent as if a
@@ -32,35 +32,63 @@ class capture_messages:  # noqa: N801 - a context manager, named as Django's ove
     commits; in the transaction of a TestCase, which never commits, when the code under test would have
     committed. Captures can be nested: every one sees the messages.
 
-    With ``fail_with``, a PublishError or a subclass of it, every publish fails instead, and nothing is
-    captured. In async code use ``async with``.
+    A context manager (in async code: ``async with``), or a decorator of a test function, which gets the
+    messages if it has a parameter ``messages``, or of a TestCase class, whose tests have ``self.messages``.
+
+    ``fail_with`` lets publishes fail: a PublishError or a subclass of it fails them all; a list has one
+    entry for each publish, in their order, None for one that succeeds as all do after its end; a
+    function takes the `Message` and returns an error or None. With ``fail_on``, an alias or several, only
+    the messages to these brokers are asked about. What fails is not captured.
     """
 
-    def __init__(self, *, fail_with: Failure | None = None) -> None:
-        if fail_with is not None:
-            _check_failure(fail_with)
-        self._fail_with = fail_with
-        self._exits: list[ExitStack] = []
+    name = "messages"
+    not_in_event_loop = (
+        "capture_messages() in async code would not see the messages of publish_on_commit(): "
+        "write `async with capture_messages() as messages:`."
+    )
 
-    def __enter__(self) -> CapturedMessages:
-        _refuse_in_event_loop()
-        return self._enter()
+    def __init__(
+        self, *, fail_with: FailWith | None = None, fail_on: str | Collection[str] | None = None
+    ) -> None:
+        super().__init__()
+        self._failing = Failing(fail_with, fail_on)
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._exits.pop().close()
+    @contextmanager
+    def open(self) -> Iterator[CapturedMessages]:
+        with capturing(self._failing) as capture:
+            yield CapturedMessages(capture)
 
-    async def __aenter__(self) -> CapturedMessages:
-        # Where the ORM runs: a transaction belongs to the connection of that thread.
-        return await sync_to_async(self._enter)()
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await sync_to_async(self.__exit__)()
+class real_brokers(Block[None]):  # noqa: N801 - named as Django's override_settings
+    """Publish for real in a test run, in every thread, while the block lasts.
 
-    def _enter(self) -> CapturedMessages:
-        stack = ExitStack()
-        capture = stack.enter_context(capturing(self._fail_with))
-        self._exits.append(stack)
-        return CapturedMessages(capture)
+    Without it a test run checks each message, announces it as confirmed, and forgets it; nothing connects
+    and no subscriber runs. Takes the aliases that connect; without any all do. Messages of an open
+    capture_messages() are captured all the same.
+
+    When the block ends, what is in flight is settled, running handlers of the embedded broker have
+    SHUTDOWN_TIMEOUT seconds to finish, the connections are closed, and the queues of the embedded broker
+    are emptied. A context manager (in async code: ``async with``), or a decorator of a test function or
+    a TestCase class.
+    """
+
+    not_in_event_loop = (
+        "real_brokers() in async code would block the event loop when it ends: "
+        "write `async with real_brokers():`."
+    )
+
+    def __init__(self, *aliases: str) -> None:
+        super().__init__()
+        self._aliases = aliases
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        with brokers.unguarded(*self._aliases):
+            try:
+                yield
+            finally:
+                loop_thread.stop()
+                MemoryServer.purge_all()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -213,26 +241,6 @@ def _said(exchange: str | None = None, routing_key: str | None = None, broker: s
         text = "any destination" if exchange is None else f"exchange {exchange!r}"
         text += "" if routing_key is None else f" with routing key {routing_key!r}"
     return text if broker is None else f"{text} of broker {broker!r}"
-
-
-def _refuse_in_event_loop() -> None:
-    """Refuse what would miss messages: in async code the transaction is on another thread."""
-    with suppress(RuntimeError):
-        asyncio.get_running_loop()
-        if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
-            raise SynchronousOnlyOperation(
-                "capture_messages() in async code would not see the messages of publish_on_commit(): "
-                "write `async with capture_messages() as messages:`."
-            )
-
-
-def _check_failure(fail_with: object) -> None:
-    kind = fail_with if isinstance(fail_with, type) else type(fail_with)
-    if not issubclass(kind, PublishError) or issubclass(kind, BulkPublishError):
-        raise TypeError(
-            f"fail_with is {kind.__name__}; pass what a message fails with, such as BrokerUnavailable "
-            "or ConnectionLost('...') of faststream_django.exceptions."
-        )
 
 
 def _as_received(body: Any) -> list[Any]:

@@ -31,6 +31,15 @@ def pytest_collection_modifyitems(items):
             item.fixturenames.insert(0, "postgresql")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _real_brokers():
+    """Publish for real, as no other project's tests do by default; test_guard.py tests the guard."""
+    from faststream_django import brokers
+
+    with brokers.unguarded():
+        yield
+
+
 @pytest.fixture(scope="session")
 def rabbitmq():
     """A private RabbitMQ node, one for all tests. It runs again after a test that stopped it."""

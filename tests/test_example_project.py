@@ -393,3 +393,23 @@ def test_the_migrations_are_complete(run_script, tmp_path):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_its_own_tests_pass_without_a_broker():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "manage.py", "test", "--parallel=2"],
+        cwd=EXAMPLE,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "FASTSTREAM_URL": "amqp://guest:guest@127.0.0.1:1/",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Ran 3 tests" in done.stderr

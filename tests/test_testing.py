@@ -3,6 +3,7 @@
 import asyncio
 import textwrap
 import threading
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -30,6 +31,7 @@ from faststream_django.exceptions import (
     BulkPublishError,
     ConnectionLost,
     InvalidMessage,
+    MessageRejected,
     PublishError,
 )
 from faststream_django.signals import message_failed, message_published
@@ -571,6 +573,186 @@ def test_the_innermost_capture_decides_about_failures(messages):
     publish(2, "orders")
 
     assert bodies(messages) == [2]
+
+
+def test_fail_with_a_list_has_one_entry_for_each_publish(messages):
+    with capture_messages(fail_with=[None, BrokerUnavailable, ConnectionLost("The cable is out.")]):
+        publish(1, "orders")
+        with pytest.raises(BrokerUnavailable):
+            publish(2, "orders")
+        with pytest.raises(ConnectionLost, match=r"The cable is out\."):
+            publish(3, "orders")
+        publish(4, "orders")
+
+    assert bodies(messages) == [1, 4]
+
+
+def test_fail_with_a_list_reaches_into_publish_many():
+    with (
+        capture_messages(fail_with=[None, MessageRejected]) as messages,
+        pytest.raises(BulkPublishError) as caught,
+    ):
+        publish_many([1, 2, 3], "orders")
+
+    assert {index: type(error) for index, error in caught.value.errors.items()} == {1: MessageRejected}
+    assert bodies(messages) == [1, 3]
+
+
+def test_fail_with_a_list_begins_anew_in_each_block():
+    second_fails = capture_messages(fail_with=[None, BrokerUnavailable])
+
+    for _ in range(2):
+        with second_fails:
+            publish(1, "orders")
+            with pytest.raises(BrokerUnavailable):
+                publish(2, "orders")
+
+
+def test_fail_with_a_function_decides_by_the_message():
+    def refuse_odd(message):
+        return MessageRejected if message.decode() % 2 else None
+
+    with capture_messages(fail_with=refuse_odd) as messages:
+        for number in range(4):
+            with suppress(MessageRejected):
+                publish(number, "orders")
+
+    assert bodies(messages) == [0, 2]
+
+
+def test_fail_with_a_function_that_returns_nonsense_is_told_so():
+    with capture_messages(fail_with=lambda message: "no"), pytest.raises(TypeError, match="fail_with is str"):
+        publish(1, "orders")
+
+
+@pytest.mark.parametrize("fail_on", ["other", ["other"], {"other"}])
+def test_fail_on_limits_failures_to_brokers(fail_on):
+    with capture_messages(fail_with=[BrokerUnavailable], fail_on=fail_on) as messages:
+        publish(1, "orders")
+        with pytest.raises(BrokerUnavailable):
+            publish(2, "orders", broker="other")
+        publish(3, "orders", broker="other")
+
+    assert bodies(messages) == [1, 3]
+
+
+def test_fail_on_names_brokers_that_exist():
+    with (
+        pytest.raises(BrokerDoesNotExist, match="othr"),
+        capture_messages(fail_with=PublishError, fail_on="othr"),
+    ):
+        pass
+
+
+def test_fail_on_needs_fail_with():
+    with pytest.raises(TypeError, match="fail_with="):
+        capture_messages(fail_on="other")
+
+
+class FailuresInTestCase(TestCase):
+    databases = ("default", "other")
+
+    def test_a_message_that_may_fail_counts_when_it_is_sent(self):
+        with capture_messages(fail_with=[None, BrokerUnavailable], fail_on="other") as messages:
+            publish_on_commit(1, "orders")
+            with self.captureOnCommitCallbacks(execute=True):
+                publish_on_commit(2, "orders", broker="other")
+                publish_on_commit(3, "orders", broker="other")
+                assert bodies(messages) == [1]
+
+        assert bodies(messages) == [1, 2]
+
+
+# As a decorator
+
+
+def test_a_decorated_test_gets_the_messages_if_it_wants_them():
+    @capture_messages()
+    def test(body, *, messages):
+        publish(body, "orders")
+        return bodies(messages)
+
+    @capture_messages(fail_with=BrokerUnavailable)
+    def test_a_failure():
+        with pytest.raises(BrokerUnavailable):
+            publish(1, "orders")
+        return "done"
+
+    assert [test(1), test(body=2)] == [[1], [2]]
+    assert test_a_failure() == "done"
+
+
+def test_a_decorated_test_may_be_async():
+    @capture_messages()
+    async def test(messages):
+        await apublish(1, "orders")
+        return bodies(messages)
+
+    assert asyncio.run(test()) == [1]
+
+
+@capture_messages()
+def test_pytest_does_not_take_the_messages_for_a_fixture(counting_port, messages):
+    publish(1, "orders")
+
+    assert bodies(messages) == [1]
+    assert counting_port.count == 0
+
+
+@capture_messages()
+class DecoratedTestCase(TestCase):
+    def setUp(self):
+        publish("set up", "orders")
+
+    def test_each_test_has_messages_of_its_own(self):
+        publish_on_commit(1, "orders")
+
+        assert bodies(self.messages) == ["set up", 1]
+
+    async def test_an_async_test_too(self):
+        await apublish_on_commit(2, "orders")
+
+        assert bodies(self.messages) == ["set up", 2]
+
+
+class DecoratedMethods(TestCase):
+    @capture_messages()
+    def test_sync(self, messages):
+        publish_on_commit(1, "orders")
+        assert bodies(messages) == [1]
+
+    @capture_messages()
+    async def test_async(self, messages):
+        await apublish_on_commit(1, "orders")
+        assert bodies(messages) == [1]
+
+
+# In setUpTestData, whose attributes every test gets as copies
+
+
+class CapturedForTheClass(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        with capture_messages() as cls.ended:
+            publish_on_commit({"id": 1}, "orders", headers={"tenant": "a"})
+        cls.first = cls.ended[0]
+        capture = capture_messages()
+        cls.open = capture.__enter__()
+        cls.addClassCleanup(capture.__exit__)
+
+    def test_what_was_captured_is_there(self):
+        assert bodies(self.ended) == [{"id": 1}]
+        assert self.first.headers == {"tenant": "a"}
+        self.ended.clear()
+
+    def test_what_another_test_cleared_is_there(self):
+        assert bodies(self.ended) == [{"id": 1}]
+        self.ended.clear()
+
+    def test_an_open_capture_sees_the_messages_of_the_test(self):
+        publish(2, "orders")
+
+        assert bodies(self.open)[-1:] == [2]
 
 
 # Questions

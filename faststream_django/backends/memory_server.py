@@ -61,6 +61,13 @@ class MemoryServer:
         key = os.getpid(), name
         return cls._servers.get(key) or cls._servers.setdefault(key, cls(name))
 
+    @classmethod
+    def purge_all(cls) -> None:
+        """Empty every queue of this process."""
+        for (process, _), server in tuple(cls._servers.items()):
+            if process == os.getpid():
+                server.purge()
+
     # Inspection
 
     def drain(self, queue: str) -> list[Message]:

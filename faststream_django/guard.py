@@ -1,0 +1,20 @@
+"""Tells whether this process runs tests: there nothing leaves it unless a test asks for it."""
+
+from __future__ import annotations
+
+from sys import modules
+
+__all__ = ["runs_tests"]
+
+pytest_runs = 0
+"""How many runs of pytest are under way, collection included; our plugin counts them."""
+
+
+def runs_tests() -> bool:
+    """Tell whether tests run in this process; cheap enough to be asked for every message."""
+    if pytest_runs:
+        return True
+    # What Django itself goes by. pytest-django and `manage.py test` call setup_test_environment(), before
+    # they migrate and in every parallel worker, forked or spawned; there is no public way to ask.
+    utils = modules.get("django.test.utils")
+    return utils is not None and hasattr(getattr(utils, "_TestState", None), "saved_data")

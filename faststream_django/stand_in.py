@@ -1,0 +1,82 @@
+"""Stands in for a connection in tests: nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+
+from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
+from faststream_django.conf import BrokerSettings
+from faststream_django.connection import aignore, ignore
+from faststream_django.exceptions import PublishError
+from faststream_django.messages import Message
+
+__all__ = ["StandIn"]
+
+
+class StandIn:
+    """Confirms every message of one alias at once, after `on_send` has seen it with the timeout.
+
+    What `on_send` raises is what the message fails with.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, on_send: Callable[[Message, float | None], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self._on_send = on_send
+
+    def start(self) -> None:
+        """Do nothing: there is nothing to connect to."""
+
+    def send(self, message: Message, timeout: float | None = None) -> None:
+        if self._on_send is not None:
+            self._on_send(message, timeout)
+
+    async def asend(self, message: Message, timeout: float | None = None) -> None:
+        self.send(message, timeout)
+
+    def send_many(
+        self,
+        items: Iterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], None] = ignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    settled(bulk.settle(self._sent(chunk, timeout)))
+        finally:
+            if chunk := bulk.rest():
+                settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    async def asend_many(
+        self,
+        items: AsyncIterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        try:
+            async for item in items:
+                if bulk.is_broken:
+                    bulk.stop()
+                    break
+                if chunk := bulk.feed(item):
+                    await settled(bulk.settle(self._sent(chunk, timeout)))
+        finally:
+            if chunk := bulk.rest():
+                await settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
+        for index, delivery in chunk.deliveries.items():
+            try:
+                self.send(delivery.message, timeout)
+            except PublishError as error:
+                chunk.errors[index] = error
+        return chunk
