@@ -790,6 +790,39 @@ def test_the_program_tells_an_unknown_outcome_by_its_exit_code(program, rabbitmq
     assert end == f"CommandError: Publishing stopped: nothing from line {first_not_sent:,} on was sent."
 
 
+@pytest.fixture
+def closed_pipe():
+    """The end of a pipe that nobody reads, as in `faststream_publish ... | true`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["{queue}", "x"], 0), (["absent", "x"], 1), ([], 2), (["{queue}", "x", "-v0"], 0)],
+)
+def test_exit_code_tells_the_outcome_when_nobody_reads_the_output(
+    program, rabbitmq, queue, closed_pipe, arguments, code
+):
+    arguments = [argument.format(queue=queue) for argument in arguments]
+
+    with program.started(*arguments, stdout=closed_pipe, stderr=subprocess.PIPE) as process:
+        _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == code, stderr
+    assert b"Traceback" not in stderr
+    assert b"BrokenPipe" not in stderr
+    assert rabbitmq.count(queue) == (code == 0)
+
+    with program.started(*arguments, stdout=closed_pipe, stderr=closed_pipe) as process:
+        process.wait(timeout=60)
+
+    assert process.returncode == code
+
+
 @pytest.mark.processes
 def test_a_dry_run_of_the_program_connects_to_nothing(tmp_path, counting_port):
     done = Program(tmp_path, counting_port.url)("orders", "x", "--dry-run")

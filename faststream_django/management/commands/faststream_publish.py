@@ -13,6 +13,7 @@ from faststream_django.conf import MEMORY_BACKEND, broker_settings
 from faststream_django.exceptions import BrokerDoesNotExist, BulkPublishError, InvalidBroker, PublishError
 from faststream_django.management.arguments import read_arguments
 from faststream_django.management.bodies import WrongUsage, opened, read_body, read_lines
+from faststream_django.management.output import PatientOutput
 from faststream_django.management.progress import Progress
 from faststream_django.messages import Message
 from faststream_django.publishing import publish, publish_many
@@ -33,6 +34,10 @@ class Command(BaseCommand):
         "it. Exit codes: 0 confirmed, 1 not sent, 2 wrong usage, 3 outcome unknown, 130 interrupted."
     )
     requires_system_checks = ("faststream_django",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stdout, self.stderr = PatientOutput.around(self.stdout), PatientOutput.around(self.stderr)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
