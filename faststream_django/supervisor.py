@@ -49,8 +49,10 @@ class Supervisor:
         self._wanted = asyncio.Event()
         self._failure: BrokerUnavailable | None = None
         self._failed_at = 0.0
+        self._refusals = 0
         self._down_since = time.monotonic()
         self._logged_at = -LOG_INTERVAL
+        self._outage_is_logged = False
 
     @property
     def current(self) -> Session | None:
@@ -89,7 +91,7 @@ class Supervisor:
 
         It is called with BrokerUnavailable at once where waiting is of no use: in an outage that is older
         than `patience` (seconds), so that a site with a dead broker stays up, and once the supervisor is
-        closed. With BrokerRefused as soon as the broker has refused the connection. Whoever is turned
+        closed. With BrokerRefused as soon as every node has refused the connection. Whoever is turned
         away still makes the supervisor try again soon: it is the probe for all of them.
         """
         session = self.current
@@ -180,24 +182,28 @@ class Supervisor:
         return None
 
     def _up(self, session: Session) -> None:
-        if self._failure is not None:
+        if self._outage_is_logged:
             age = time.monotonic() - self._down_since
-            self._log(logging.INFO, "broker=%s state=connected after=%.1fs", age)
+            logger.info("broker=%s state=connected after=%.1fs", self._settings.alias, age)
+            self._outage_is_logged = False
         self._session = session
         self._failure = None
+        self._refusals = 0
         self._suspected_at = None
         self._answer(session)
 
     def _down(self, reason: str) -> None:
-        self._log(logging.WARNING, "broker=%s state=disconnected reason=%r", reason)
+        self._log_outage("disconnected", reason)
         self._session = None
         self._down_since = time.monotonic()
         self._failure = BrokerUnavailable(reason)
         self._failed_at = time.monotonic()
 
     def _fail(self, error: BrokerUnavailable) -> None:
-        if self._failure is None:  # the first of an outage; the others are told in the errors of the callers
-            self._log(logging.WARNING, "broker=%s state=unavailable reason=%r", str(error))
+        self._log_outage("unavailable", str(error))
+        self._refusals = self._refusals + 1 if isinstance(error, BrokerRefused) else 0
+        if isinstance(error, BrokerRefused) and self._refusals < len(self._settings.urls):
+            error = BrokerUnavailable(str(error))  # another node may take us
         self._failure = error
         self._failed_at = time.monotonic()
         if isinstance(error, BrokerRefused):
@@ -220,12 +226,17 @@ class Supervisor:
             async with asyncio.timeout(delay - patience):
                 await self._wanted.wait()
 
-    def _log(self, level: int, text: str, value: object) -> None:
-        """Log one line at most in LOG_INTERVAL, so that a flapping broker does not fill the disk."""
+    def _log_outage(self, state: str, reason: str) -> None:
+        """Log an outage once, and at most one in LOG_INTERVAL, lest a flapping broker fill the disk.
+
+        One that begins too early for its line gets it later, if it lasts. The end is logged whenever the
+        beginning was.
+        """
         now = time.monotonic()
-        if now - self._logged_at >= LOG_INTERVAL:
+        if not self._outage_is_logged and now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
-            logger.log(level, text, self._settings.alias, value)
+            self._outage_is_logged = True
+            logger.warning("broker=%s state=%s reason=%r", self._settings.alias, state, reason)
 
     def _failure_age(self) -> float:
         return time.monotonic() - self._failed_at
