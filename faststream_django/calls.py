@@ -102,6 +102,11 @@ class Call(ABC, Generic[T]):
             self._job.begin(self, loop)
 
     def settle(self, error: BaseException | None, value: Any = None) -> None:
+        """Note the outcome and wake the caller, once.
+
+        Called by one thread: that of the loop, or the one that took the call out of the inbox.
+        """
+        self.host.under_way.discard(self)
         if self._settled:
             return
         if isinstance(error, asyncio.CancelledError):
@@ -109,7 +114,6 @@ class Call(ABC, Generic[T]):
         self._error = error
         self._value = value
         self._settled = True
-        self.host.under_way.discard(self)
         self._notify()
 
     def cancel(self) -> None:
@@ -137,7 +141,12 @@ class Call(ABC, Generic[T]):
 
 
 class ThreadCall(Call[T]):
-    """A call whose caller is a thread or a greenlet: it waits for a lock, the cheapest thing to wait for."""
+    """A call whose caller is a thread or a greenlet: it waits for a lock, the cheapest thing to wait for.
+
+    The lock is locked from the start, and released once, by settle(). Whoever acquires it therefore sees
+    the outcome, which was written before, and opens it again for whoever waits once more. A signal handler
+    that raises in acquire() leaves it either way: nobody needs it then, since the call is cancelled.
+    """
 
     __slots__ = ("_lock",)
 
@@ -161,14 +170,6 @@ class ThreadCall(Call[T]):
             raise self._stalled(timeout)
         self._lock.release()
         return self._result()
-
-    def result(self, timeout: float | None, grace: float = 0.0) -> T:
-        """See wait(); cancel the call if it has not ended then, or if waiting is interrupted."""
-        try:
-            return self.wait(timeout, grace)
-        except BaseException:
-            self.cancel()
-            raise
 
 
 class TaskCall(Call[T]):
@@ -198,11 +199,3 @@ class TaskCall(Call[T]):
         if not done:
             raise self._stalled(timeout)
         return self._result()
-
-    async def result(self, timeout: float | None, grace: float = 0.0) -> T:
-        """See ThreadCall.result()."""
-        try:
-            return await self.wait(timeout, grace)
-        except BaseException:
-            self.cancel()
-            raise

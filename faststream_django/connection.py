@@ -110,7 +110,7 @@ class Connection:
         delivery = Delivery(message, self.settings.alias, self._limit(timeout))
         self._loop.refuse_itself()
         try:
-            self._loop.hand_over(_Posting(self, delivery)).result(delivery.timeout, GRACE)
+            self._loop.run_job(_Posting(self, delivery), delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
             conclude(delivery, error, connected=self.is_connected)
 
@@ -118,7 +118,7 @@ class Connection:
         """See send()."""
         delivery = Delivery(message, self.settings.alias, self._limit(timeout))
         try:
-            await self._loop.ahand_over(_Posting(self, delivery)).result(delivery.timeout, GRACE)
+            await self._loop.arun_job(_Posting(self, delivery), delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
             conclude(delivery, error, connected=self.is_connected)
 

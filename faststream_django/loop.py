@@ -59,25 +59,41 @@ class LoopThread:
 
         Where there is no loop thread, as during exit, the call ends with LoopStopped.
         """
-        return self.hand_over(Work(function, args))
+        host = self._host()
+        call: ThreadCall[T] = ThreadCall(Work(function, args), host, host.new_locked_lock())
+        host.submit(call)
+        return call
 
     def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
         """See submit(); for a caller in an event loop, also in this one."""
-        return self.ahand_over(Work(function, args))
+        host = self._host()
+        call: TaskCall[T] = TaskCall(Work(function, args), host)
+        host.submit(call)
+        return call
 
-    def hand_over(self, job: Job) -> ThreadCall[Any]:
-        """See submit()."""
+    def run_job(self, job: Job, timeout: float | None, grace: float = 0.0) -> Any:
+        """Hand a job over and wait for what comes of it; see run() and ThreadCall.wait()."""
         host = self._host()
         call: ThreadCall[Any] = ThreadCall(job, host, host.new_locked_lock())
-        host.submit(call)
-        return call
+        # One block for both: a signal handler may also raise when submit() has put the call in and has not
+        # returned yet, and then nobody else could cancel it.
+        try:
+            host.submit(call)
+            return call.wait(timeout, grace)
+        except BaseException:
+            call.cancel()
+            raise
 
-    def ahand_over(self, job: Job) -> TaskCall[Any]:
-        """See asubmit()."""
+    async def arun_job(self, job: Job, timeout: float | None, grace: float = 0.0) -> Any:
+        """See run_job(); for a caller in an event loop, also in this one."""
         host = self._host()
         call: TaskCall[Any] = TaskCall(job, host)
-        host.submit(call)
-        return call
+        try:
+            host.submit(call)
+            return await call.wait(timeout, grace)
+        except BaseException:
+            call.cancel()
+            raise
 
     def run(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, timeout: float | None) -> T:
         """Run an async function and wait for its result, at most `timeout` seconds.
@@ -86,7 +102,8 @@ class LoopThread:
         LoopStopped when the loop ends first. On Ctrl-C the work is cancelled too.
         """
         self.refuse_itself()
-        return self.submit(function, *args).result(timeout)
+        result: T = self.run_job(Work(function, args), timeout)
+        return result
 
     def refuse_itself(self) -> None:
         """Raise RuntimeError on the loop thread, where waiting for the loop would never end."""

@@ -30,6 +30,8 @@ QUIESCE_TIMEOUT = 5.0
 # How long stop() waits for cancelled tasks, and again for the thread, once the closers had their time.
 CANCEL_TIMEOUT = 1.0
 
+STOPPED = "the loop thread is stopped"
+
 
 class Nowhere:
     """Takes the calls for which there is no loop thread, as during exit, and ends each with the reason."""
@@ -66,7 +68,8 @@ class RunningLoop:
         self.closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closed = False
         self.thread_id: int | None = None
-        self._waking = False
+        self._turn = 0
+        self._turn_woken_in = -1
         self._pulse = Pulse(self.loop, lambda: bool(self.under_way))
         self._name = name
         self._ended = ended
@@ -129,24 +132,35 @@ class RunningLoop:
         self.loop.close()
         self._wakeup.close()
 
+    # submit() and drain() share no lock. Each writes first and then reads what the other one writes:
+    # submit() puts the call in, then reads the turn; drain() begins a turn, then reads the inbox. Of the two
+    # at least one sees the other, so no call is left without a wake; at worst there is a wake too many.
+    #
+    # A turn counts as woken only once its wake is made, never before: a signal handler may raise between any
+    # two steps here (Ctrl-C, a soft time limit), and others would rely on a wake that nobody makes.
+
     def submit(self, call: Call[Any]) -> None:
+        """Have a call started, from any thread."""
         self.inbox.append(call)
-        # One wake for many callers. The order matters: drain() lowers the flag before it looks.
-        if not self._waking:
-            self._waking = True
+        turn = self._turn
+        # Equal: somebody has woken the loop after drain() began this turn, so it will begin the next one.
+        if self._turn_woken_in != turn:
             self._pulse.expect()
-            with contextlib.suppress(RuntimeError, ValueError):  # closed: seen by the check below
-                self._wakeup.wake()
+            self._wake()
+            self._turn_woken_in = turn
+        # Closed in between: either this is seen here, or the one who closes finds the call in the inbox.
         if self.closed:
-            self.refuse()
+            self._refuse(call)
 
     def drain(self) -> None:
-        self._waking = False
-        inbox = self.inbox
+        """Start what is in the inbox; called on the loop, for every wake."""
+        self._turn += 1  # nobody else writes it
         if self.closed:  # what began now would be left unfinished
             self.refuse()
             return
+        inbox = self.inbox
         while inbox:
+            # Atomic, so that each call is started, or refused, by one thread.
             inbox.popleft().start(self.loop)
         self._pulse.begin()
 
@@ -154,13 +168,24 @@ class RunningLoop:
         """End what came too late to be started."""
         with contextlib.suppress(IndexError):
             while True:
-                self.inbox.popleft().settle(LoopStopped("the loop thread is stopped"))
+                self.inbox.popleft().settle(LoopStopped(STOPPED))
+
+    def _refuse(self, call: Call[Any]) -> None:
+        """End one call in the thread that submits it, unless another thread has taken it out."""
+        with contextlib.suppress(ValueError):
+            self.inbox.remove(call)  # atomic too
+            call.settle(LoopStopped(STOPPED))
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError, ValueError):  # closed
+            self._wakeup.wake()
 
     def post(self, function: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # closed
             self.loop.call_soon_threadsafe(function)
 
     def stalled(self) -> None:
+        self._wake()  # whatever the reason: the next call is not to wait in vain too
         self._pulse.report(self.thread_id)
 
     def pause(self) -> None:

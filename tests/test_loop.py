@@ -1,9 +1,11 @@
 import asyncio
 import contextvars
+import itertools
 import logging
 import os
 import re
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -11,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from faststream_django import calls, pulse, running_loop, wakeup
 from faststream_django import loop as loop_module
-from faststream_django import pulse, running_loop
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
 
 
 async def arun(thread, function, *args, timeout):
     """Wait in an event loop for what the loop thread does."""
-    return await thread.asubmit(function, *args).result(timeout)
+    return await thread.arun_job(loop_module.Work(function, args), timeout)
 
 
 SOON = 1.0  # seconds; what is done "at once", on a busy machine
@@ -71,6 +73,12 @@ class Work:
 def assert_clean(done, *lines):
     """Assert that a program ended well, printed these lines and complained about nothing."""
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, list(lines), "")
+
+
+def new_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 async def double(number):
@@ -179,13 +187,13 @@ def test_calls_begin_in_the_order_in_which_they_were_handed_over(thread, blocked
 def test_many_calls_wake_a_busy_loop_once(thread, blocked, monkeypatch):
     """A wake is a system call and a turn of the loop: it is most of what a hop costs."""
     wakes = []
-    wakeup = thread._running._wakeup
-    wake = wakeup.wake
-    monkeypatch.setattr(wakeup, "wake", lambda: (wakes.append(1), wake()))
+    counter = thread._running._wakeup
+    wake = counter.wake
+    monkeypatch.setattr(counter, "wake", lambda: (wakes.append(1), wake()))
 
-    calls = [thread.submit(double, number) for number in range(100)]
+    submitted = [thread.submit(double, number) for number in range(100)]
     blocked.set()
-    results = [call.wait(SOON) for call in calls]
+    results = [call.wait(SOON) for call in submitted]
 
     assert results == [2 * number for number in range(100)]
     assert len(wakes) == 1
@@ -951,13 +959,85 @@ def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_scr
     assert_clean(done, "interrupted True True", "interrupted True True", "goes on")
 
 
+class Alarm(BaseException):
+    """What a signal handler raises."""
+
+
+def alarm_at(step, function):
+    """Call a function, with Alarm raised before one bytecode of the loop room; tell whether it was."""
+    modules = {module.__file__ for module in (loop_module, calls, running_loop, wakeup, pulse)}
+    steps = itertools.count()
+
+    def trace(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(steps) == step:
+            raise Alarm
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: trace if frame.f_code.co_filename in modules else None)
+    try:
+        function()
+    except Alarm:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_exception_at_any_bytecode_of_call_leaves_loop_well(thread):
+    """A signal handler may raise anywhere: Ctrl-C, a soft time limit, an alarm."""
+    thread.start()
+    running = thread._running
+
+    for step in itertools.count():
+        raised = alarm_at(step, lambda: thread.run(double, 1, timeout=SOON))
+        if not raised:
+            break
+        assert thread.run(double, 21, timeout=SOON) == 42, step
+        thread.run(asyncio.sleep, 0, timeout=SOON)
+        assert running.under_way == set(), step
+
+    assert step > 100
+
+
+def test_call_that_relied_on_interrupted_wake_is_woken_for(thread, monkeypatch):
+    """Another thread comes while the first is about to wake the loop, and never does."""
+    thread.start()
+    counter = thread._running._wakeup
+    wake, others = counter.wake, []
+
+    def interrupted():
+        monkeypatch.setattr(counter, "wake", wake)
+        with ThreadPoolExecutor(1) as pool:
+            others.append(pool.submit(thread.submit, double, 21).result(SOON))
+        raise Alarm
+
+    monkeypatch.setattr(counter, "wake", interrupted)
+    with pytest.raises(Alarm):
+        thread.run(double, 1, timeout=LONG)
+
+    assert others[0].wait(SOON) == 42
+
+
+def test_call_that_was_not_answered_in_time_wakes_loop_again(thread):
+    """Whatever the reason was, the next call is not to wait in vain too."""
+    thread.start()
+    running = thread._running
+    running.inbox.append(call := loop_module.ThreadCall(loop_module.Work(double, (21,)), running, new_lock()))
+
+    running.stalled()
+
+    assert call.wait(SOON) == 42
+
+
 # Fork. Each program watches a pipe on the parent's loop: the kernel shares the set of watched files
 # between parent and child, and a child that cleans up behind itself takes them out of both.
 
 FORKS = """
 import asyncio, os, sys, threading, time, warnings
 from faststream_django import loop as loop_module
-from faststream_django import pulse, running_loop
+from faststream_django import calls, pulse, running_loop, wakeup
 from faststream_django.loop import LoopStalled, loop_thread
 
 async def double(number):
