@@ -251,7 +251,9 @@ class Courier:
             done(delivery, error)
 
     def _late(self, delivery: Delivery) -> PublishError:
-        return late(delivery, self._supervisor.outage, blocked=self._supervisor.is_blocked)
+        supervisor, session = self._supervisor, self._supervisor.current
+        reason = "" if session is None else session.what_holds(delivery)
+        return late(delivery, supervisor.outage, blocked=supervisor.is_blocked, reason=reason)
 
 
 def _settle(chunk: Chunk, delivery: Delivery, error: BaseException | None) -> None:

@@ -38,8 +38,11 @@ MAYBE = (
 )
 
 
-def late(delivery: Delivery, outage: str | None, *, blocked: bool) -> PublishError:
-    """The deadline passed on the loop, which knows how far the message came."""
+def late(delivery: Delivery, outage: str | None, *, blocked: bool, reason: str = "") -> PublishError:
+    """The deadline passed on the loop, which knows how far the message came.
+
+    The `reason` is what the session knows about a message that it has not written.
+    """
     name, about = _names(delivery)
     timeout = delivery.timeout
     if delivery.is_uncertain:
@@ -59,10 +62,9 @@ def late(delivery: Delivery, outage: str | None, *, blocked: bool) -> PublishErr
             f"{name} was not sent within {timeout:g} s: {outage}. It is safe to publish it again.",
             **about,
         )
+    reason = reason or "a middleware, a busy channel or an unanswered message with the same id held it up"
     return PublishTimeout(
-        f"{name} was not sent within {timeout:g} s: a middleware, a busy channel or an unanswered message "
-        "with the same id held it up. It is safe to publish it again.",
-        **about,
+        f"{name} was not sent within {timeout:g} s: {reason}. It is safe to publish it again.", **about
     )
 
 

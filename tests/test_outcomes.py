@@ -55,6 +55,15 @@ def test_deadline_tells_how_far_the_message_came(handed_over, outage, blocked, k
     assert text in str(error)
 
 
+def test_deadline_tells_what_the_session_knows():
+    error = late(delivery(), None, blocked=False, reason="raise channel_max")
+
+    assert (
+        str(error)
+        == "message m was not sent within 2.5 s: raise channel_max. It is safe to publish it again."
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "connected", "state", "kind", "maybe_sent"),
     [

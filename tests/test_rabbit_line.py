@@ -3,7 +3,7 @@
 import asyncio
 
 import pamqp.frame
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Channel
 
 from faststream_django.backends import rabbit_line
 from faststream_django.backends.base import Delivery, NotSent
@@ -53,7 +53,9 @@ def post(line, *message_ids, verdicts=None):
         delivery = Delivery(Message.encode(b"x", "orders", message_id=message_id), "default")
         delivery.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
         line.pending[delivery] = None
+    deliveries = tuple(line.pending)
     line.flush()
+    return deliveries
 
 
 async def rounds(count=5):
@@ -140,6 +142,58 @@ def test_messages_that_wait_are_not_sent_when_the_connection_ends():
         return verdicts, channels.opened, line.is_idle
 
     assert asyncio.run(main()) == ([("a", NotSent), ("b", NotSent)], [], True)
+
+
+def test_retry_with_an_unanswered_id_holds_up_no_other_message():
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        post(line, "a")
+        await rounds()
+        (channel,) = channels.opened
+        channel.confirm()
+        given_up = post(line, "b")
+        line.withdraw(given_up[0])
+        post(line, "c", "b", "d", "b", "e")
+        before = channel.written
+        channel.answer(Basic.Ack(2))
+        return before, channel.written
+
+    before, after = asyncio.run(main())
+
+    assert before == ["a", "b", "c", "d", "e"]
+    assert after == [*before, "b"]
+
+
+def test_messages_go_on_when_the_first_on_a_channel_is_given_up():
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        first, second, third = post(line, "a", "b", "c")
+        await rounds()
+        line.withdraw(first)
+        line.withdraw(second)  # in the same round: it is not sent any more
+        await rounds()
+        return channels.opened[0].written, third.handed_over, second.handed_over
+
+    assert asyncio.run(main()) == (["a", "c"], True, False)
+
+
+def test_message_that_stepped_aside_gets_the_new_channel_when_its_own_is_closed():
+    async def main():
+        channels = Channels()
+        line = Line(channels.open)
+        post(line, "a")
+        await rounds()
+        channels.opened[0].confirm()
+        post(line, "b", "b", "c")
+        idle = line.is_idle
+        channels.opened[0].answer(Channel.Close(404, "NOT_FOUND", 60, 40))
+        await rounds()
+        channels.opened[1].confirm()
+        return idle, channels.opened[1].written
+
+    assert asyncio.run(main()) == (False, ["b"])
 
 
 def test_line_without_a_channel_is_closed_at_once():

@@ -165,7 +165,6 @@ class Desk:
         self.answers = 0
         self.verdicts = []
         self.channel = FastChannel(DriverChannel(), self.answer, {}, self.wire, 131_072)
-        self.left = []
         self.write(*message_ids)
 
     def answer(self):
@@ -178,7 +177,7 @@ class Desk:
             delivery.settled = lambda each, verdict: self.verdicts.append((each.message.message_id, verdict))
             pending[delivery] = None
         self.channel.write(pending, len(pending))
-        self.left = list(pending)
+        self.pending = pending
 
     def feed(self, *frames):
         for frame in frames:
@@ -256,13 +255,16 @@ def test_message_waits_for_an_earlier_one_with_its_id():
     """basic.return tells them apart by nothing else."""
     desk = Desk("a", "b")
 
-    desk.write("a", "c")
-    assert len(desk.left) == 2
+    desk.write("a", "a", "c")
+    first = desk.transport.message_ids
     desk.feed(Basic.Ack(1))
-    pending = OrderedDict.fromkeys(desk.left)
-    desk.channel.write(pending, 2)
+    desk.channel.write(desk.pending, 2)
 
-    assert not pending
+    assert first == ["a", "b", "c"]
+    assert desk.transport.message_ids == ["a", "b", "c", "a"]
+    desk.feed(Basic.Ack(4, multiple=True))
+    desk.channel.write(desk.pending, 2)
+    assert desk.transport.message_ids == ["a", "b", "c", "a", "a"]
 
 
 def test_id_of_a_forgotten_message_stays_taken_until_its_confirm():
@@ -273,7 +275,34 @@ def test_id_of_a_forgotten_message_stays_taken_until_its_confirm():
     desk.write("a")
 
     assert desk.channel.is_idle
-    assert len(desk.left) == 1
+    assert desk.transport.message_ids == ["a"]
+
+
+def test_body_of_a_forgotten_message_is_dropped():
+    """The broker may stay silent for long, and no window counts what was given up."""
+    desk = Desk("a")
+    (delivery,) = desk.channel._unconfirmed.values()
+
+    desk.channel.forget(delivery)
+
+    kept = desk.channel._unconfirmed.values()
+    assert delivery not in kept
+    assert [(each.sent_as.message_id, each.message.body, each.sent_as.body) for each in kept] == [
+        ("a", b"", b"")
+    ]
+
+
+def test_message_that_stepped_aside_can_be_withdrawn():
+    desk = Desk("a")
+    desk.write("a", "a")
+    (aside,) = desk.channel.aside.values()
+
+    for delivery in tuple(aside):
+        desk.channel.leave(delivery)
+
+    assert desk.channel.aside == {}
+    desk.feed(Basic.Ack(1))
+    assert not desk.pending
 
 
 def test_channel_that_is_closed_for_the_newest_message_leaves_the_others_in_doubt():

@@ -110,6 +110,10 @@ class Session(ABC):
         Must do no harm to the other messages of the session.
         """
 
+    def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002
+        """Tell why a message is not written yet, and the cure; an empty text where nothing special is."""
+        return ""
+
     @property
     def is_blocked(self) -> bool:
         """Whether the broker has said that it takes no messages (memory or disk alarm)."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from aiormq.abc import AbstractChannel
 
@@ -29,6 +32,8 @@ class PublishChannel(ABC):
         # By delivery tag. What nobody waits for stays until it is confirmed, for the sake of its id.
         self._unconfirmed: dict[int, Delivery] = {}
         self._ids: dict[str, int] = {}
+        # By id, those that wait for an earlier message with theirs, and where they came from.
+        self.aside: dict[str, dict[Delivery, OrderedDict[Delivery, None]]] = {}
         self._waiting = 0
         self.is_proven = False
         """The broker has answered, so the channel will not be closed for what was written before."""
@@ -49,15 +54,35 @@ class PublishChannel(ABC):
     def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
         """Take messages from the front and write them, as far as the socket takes them.
 
-        A message waits as long as an earlier one with its id is not confirmed: basic.return names the
-        message by nothing else.
+        A message steps aside as long as an earlier one with its id is not confirmed: basic.return names the
+        message by nothing else. The others pass.
         """
 
     def forget(self, delivery: Delivery) -> None:
-        """Nobody waits for this verdict any more."""
+        """Nobody waits for this verdict any more: what stays until it comes is the id, not the body."""
         if delivery.settled is not None:
             delivery.settled = None
             self._waiting -= 1
+            message = replace(delivery.sent_as, body=b"", headers={})
+            self._unconfirmed[delivery.tag] = Delivery(message, delivery.broker)
+
+    def leave(self, delivery: Delivery) -> None:
+        """Forget a message that has stepped aside."""
+        message_id = delivery.sent_as.message_id
+        same = self.aside.get(message_id, {})
+        same.pop(delivery, None)
+        if not same:
+            self.aside.pop(message_id, None)
+
+    def release(self) -> None:
+        """Give back what has stepped aside: nothing is written here any more."""
+        for message_id in tuple(self.aside):
+            self._release(message_id)
+
+    @property
+    def closing(self) -> asyncio.Future[Any]:
+        """Done when the number of the channel is free again."""
+        return self._channel.closing
 
     async def close(self) -> None:
         await self._channel.close()
@@ -67,14 +92,19 @@ class PublishChannel(ABC):
         self._end(lambda delivery: connection_lost(delivery, reason))
 
     def _take(self, pending: OrderedDict[Delivery, None]) -> tuple[Delivery, Message] | None:
-        """Take the first message, unless one with its id is on its way."""
-        delivery, _ = pending.popitem(last=False)
-        message = delivery.sent_as
-        if message.message_id in self._ids:
+        """Take the first message of which none with its id is on its way."""
+        while pending:
+            delivery, _ = pending.popitem(last=False)
+            message = delivery.sent_as
+            if message.message_id not in self._ids:
+                return delivery, message
+            self.aside.setdefault(message.message_id, {})[delivery] = pending
+        return None
+
+    def _release(self, message_id: str) -> None:
+        for delivery, pending in reversed(self.aside.pop(message_id).items()):
             pending[delivery] = None
             pending.move_to_end(delivery, last=False)
-            return None
-        return delivery, message
 
     def _note(self, delivery: Delivery, message: Message) -> None:
         """Count a message that is about to be written."""
@@ -101,6 +131,7 @@ class PublishChannel(ABC):
     def _end(self, verdict: Callable[[Delivery], Verdict]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         self._ids.clear()
+        self.release()
         for delivery in unconfirmed.values():
             self._settle(delivery, verdict(delivery))
 
@@ -108,7 +139,10 @@ class PublishChannel(ABC):
         """Remove a message from those that are unconfirmed."""
         delivery = self._unconfirmed.pop(tag, None)
         if delivery is not None:
-            self._ids.pop(delivery.sent_as.message_id, None)
+            message_id = delivery.sent_as.message_id
+            self._ids.pop(message_id, None)
+            if message_id in self.aside:
+                self._release(message_id)
         return delivery
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +50,7 @@ class RabbitConnection(Connection):
         if wire is not None:
             options["transport_factory"] = wire
         super().__init__(url, **options)
-        self._numbers = itertools.count(1)
+        self._last_number = 0
 
     @property
     def is_blocked(self) -> bool:
@@ -84,11 +83,22 @@ class RabbitConnection(Connection):
         await self.connected.wait()
         if self.is_closed:
             raise ChannelInvalidStateError("the connection is closed")
-        highest = self.connection_tune.channel_max or 65535
-        number = next(n for each in self._numbers if (n := each % highest + 1) not in self.channels)
+        number = self._free_number()
         channel = self.channels[number] = _Channel(self, number, frame_buffer=self.FRAME_BUFFER_SIZE)
         await channel.open()
         return channel
+
+    @property
+    def channel_max(self) -> int:
+        """How many channels the broker allows."""
+        return self.connection_tune.channel_max or 65535
+
+    def _free_number(self) -> int:
+        for _ in range(len(self.channels) + 1):
+            self._last_number = self._last_number % self.channel_max + 1
+            if self._last_number not in self.channels:
+                return self._last_number
+        raise ChannelInvalidStateError(f"all {self.channel_max} channels of the connection are in use")
 
 
 class _Receiver:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from faststream_django.backends.base import Delivery, NotSent, Session, Settled
 from faststream_django.backends.rabbit_channel import PublishChannel
 from faststream_django.backends.rabbit_driver import RabbitConnection
 from faststream_django.backends.rabbit_fast_channel import FastChannel
-from faststream_django.backends.rabbit_line import Line
+from faststream_django.backends.rabbit_line import Line, Lines
 from faststream_django.backends.rabbit_plain_channel import PlainChannel
 from faststream_django.backends.rabbit_topology import declare_topology
 from faststream_django.conf import BrokerSettings
@@ -21,8 +20,6 @@ from faststream_django.messages import Message
 
 __all__ = ["RabbitSession"]
 
-# Exchanges with an open channel; the one that was not used for longest gives its own up.
-MOST_CHANNELS = 64
 # Bytes of a frame where the broker sets no limit (frame_max = 0).
 FRAME_MAX = 128 * 1024
 # Seconds between two looks whether the broker is still blocked, without a wire.
@@ -44,7 +41,8 @@ class RabbitSession(Session):
         connection.closing.add_done_callback(self._on_close)
         if connection.wire is not None:
             connection.wire.on_change = self._flush_all
-        self._lines: OrderedDict[str, Line] = OrderedDict()
+        # One channel is kept for declarations.
+        self._lines = Lines(self._open_channel, max(1, connection.channel_max - 1))
         self._to_flush: set[Line] = set()
         self._topology_errors: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,7 +56,7 @@ class RabbitSession(Session):
             settled(delivery, NotSent(self.closed.result()))
             return
         delivery.sent_as, delivery.settled, delivery.channel = message, settled, None
-        line = self._line(message.exchange)
+        line = self._lines[message.exchange]
         is_alone = not more and line.is_idle
         line.pending[delivery] = None
         if is_alone and self._connection.is_writable:
@@ -70,11 +68,10 @@ class RabbitSession(Session):
             self._to_flush.add(line)
 
     def withdraw(self, delivery: Delivery) -> None:
-        if delivery.channel is not None:
-            delivery.channel.forget(delivery)
-        elif delivery.settled is not None:
-            delivery.settled = None
-            self._lines[delivery.sent_as.exchange].pending.pop(delivery, None)
+        self._lines.withdraw(delivery)
+
+    def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002 - a shortage holds up every line
+        return self._lines.shortage
 
     @property
     def is_blocked(self) -> bool:
@@ -87,7 +84,7 @@ class RabbitSession(Session):
 
     def abort(self, reason: str) -> None:
         super().abort(reason)
-        self._lose(reason)
+        self._lines.lose(reason)
         self._in_background(self._connection.close(ConnectionResetError(reason)))
 
     async def close(self) -> None:
@@ -104,22 +101,7 @@ class RabbitSession(Session):
     def _flush_all(self) -> None:
         """Go on after the broker was blocked, or the socket full."""
         if self._connection.is_writable:
-            for line in tuple(self._lines.values()):
-                line.flush()
-
-    def _line(self, exchange: str) -> Line:
-        line = self._lines.get(exchange)
-        if line is None:
-            line = self._lines[exchange] = Line(self._open_channel)
-            self._retire_lines()
-        self._lines.move_to_end(exchange)
-        return line
-
-    def _retire_lines(self) -> None:
-        """Close the channels of the exchanges that were not used for longest."""
-        idle = [name for name, line in self._lines.items() if line.is_idle]
-        for name in idle[: max(0, len(self._lines) - MOST_CHANNELS)]:
-            self._in_background(self._lines.pop(name).close())
+            self._lines.flush()
 
     def _in_background(self, closing: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(closing)
@@ -157,8 +139,4 @@ class RabbitSession(Session):
             error = closing.exception()
             reason = f"{type(error).__name__}: {error}" if error else "closed"
         self.closed.set_result(reason)
-        self._lose(reason)
-
-    def _lose(self, reason: str) -> None:
-        for line in self._lines.values():
-            line.lose(reason)
+        self._lines.lose(reason)

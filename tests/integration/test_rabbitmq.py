@@ -372,7 +372,7 @@ def test_exchange_deleted_under_load_hurts_no_message_for_another_exchange(conne
 
 
 def test_many_exchanges_share_a_limited_number_of_channels(connect, rabbitmq, queue, monkeypatch):
-    monkeypatch.setattr("faststream_django.backends.rabbit_session.MOST_CHANNELS", 4)
+    monkeypatch.setattr("faststream_django.backends.rabbit_line.MOST_CHANNELS", 4)
     names = [f"limited-{number}" for number in range(10)]
     for name in names:
         rabbitmq.declare_exchange(name, "fanout")
