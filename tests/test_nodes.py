@@ -112,6 +112,17 @@ def test_the_connections_of_clients_are_listed_and_closed(rabbitmq, queue):
         client.process_data_events(time_limit=10)
 
 
+def test_connection_whose_handshake_is_under_way_is_not_listed(rabbitmq):
+    before = len(rabbitmq.connections())
+
+    with socket.create_connection(("127.0.0.1", rabbitmq.port), timeout=10) as client:
+        client.sendall(b"AMQP\x00\x00\x09\x01")
+        assert client.recv(1) == b"\x01"  # Connection.Start, which is not answered
+        during = len(rabbitmq.connections())
+
+    assert during == before
+
+
 def test_the_node_listens_on_loopback_only(rabbitmq):
     tables = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
     if not tables[0].exists():

@@ -22,6 +22,7 @@ from .processes import MissingService, OwnedProcess
 START_TIMEOUT = 60.0  # seconds; 5 on an idle machine
 STOP_TIMEOUT = 30.0
 OWN_CONNECTION = "tests.nodes"
+_UNKNOWN = ("none", "", None)  # client properties while the handshake is under way
 
 # Debian, the generic tarball, Homebrew on Intel and on ARM.
 _SBIN = (
@@ -205,11 +206,16 @@ class RabbitMQNode:
         self.ctl("close_all_connections", reason)
 
     def connections(self) -> list[ClientConnection]:
-        """List the connections of clients, without those that this object opens for itself."""
+        """List the connections of clients, without those that this object opens for itself.
+
+        Whose a connection is RabbitMQ knows from the end of its handshake on; before, it is not listed.
+        """
         columns = ("name", "pid", "peer_port", "user", "state", "client_properties")
         rows = json.loads(self.ctl("list_connections", *columns, "--formatter", "json"))
         listed = [
-            ClientConnection(**{**row, "client_properties": _table(row["client_properties"])}) for row in rows
+            ClientConnection(**{**row, "client_properties": _table(row["client_properties"])})
+            for row in rows
+            if row["client_properties"] not in _UNKNOWN
         ]
         return [
             connection

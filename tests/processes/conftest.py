@@ -60,12 +60,17 @@ def start_script(start, tmp_path):
 
 @pytest.fixture
 def serve(start):
-    """Start a web server, wait until it answers, and return it."""
+    """Start a web server, wait until it answers, and return it.
 
-    def serve(*command, env=None):
+    Gunicorn and uWSGI lose a SIGTERM that comes while a worker boots, so a test that ends one says how many
+    workers there are: https://github.com/benoitc/gunicorn/issues/1910. Each of them says "booted".
+    """
+
+    def serve(*command, workers=0, env=None):
         port = free_port()
         server = start(*(str(part).replace("PORT", str(port)) for part in command), env=env)
         server.address = f"http://127.0.0.1:{port}"
+        server.wait_until(lambda: server.booted_workers() >= workers)
         server.wait_until(server.answers)
         return server
 
@@ -173,6 +178,9 @@ class Program:
         """Return the JSON answer of a server."""
         with urllib.request.urlopen(f"{self.address}{path}", timeout=timeout) as response:
             return json.load(response)
+
+    def booted_workers(self):
+        return sum(line.startswith("booted") for line in (self.out + self.err).splitlines())
 
     def answers(self):
         try:

@@ -11,12 +11,15 @@ import pytest
 
 # Coverage makes what a process does at first several times slower.
 FIRST = 3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0
-GUNICORN = (sys.executable, "-m", "gunicorn", "--workers=2", "--bind=127.0.0.1:PORT", "--no-control-socket")
+GUNICORN = (
+    *(sys.executable, "-m", "gunicorn", "--workers=2", "--bind=127.0.0.1:PORT", "--no-control-socket"),
+    "--config=python:tests.processes.gunicorn_hooks",
+)
 GTHREAD = (*GUNICORN, "--worker-class=gthread", "--threads=4")
 UWSGI = (
     Path(sys.executable).with_name("uwsgi"),
     *("--master", "--processes=2", "--http-socket=127.0.0.1:PORT", "--die-on-term"),
-    "--module=tests.test_app.wsgi",
+    *("--module=tests.test_app.wsgi", "--hook-accepting=print:booted"),
 )
 UVICORN = (sys.executable, "-m", "uvicorn", "--port=PORT", "tests.test_app.asgi:application")
 
@@ -39,7 +42,8 @@ UVICORN = (sys.executable, "-m", "uvicorn", "--port=PORT", "tests.test_app.asgi:
 def test_a_server_publishes_from_the_first_request_to_the_last(
     rabbitmq, queue, serve, connected_pids, lost_connections, command, path, exit_code
 ):
-    server = serve(*command, env={"TEST_FASTSTREAM_URL": rabbitmq.url()})
+    workers = 0 if command is UVICORN else 2
+    server = serve(*command, workers=workers, env={"TEST_FASTSTREAM_URL": rabbitmq.url()})
 
     began = time.monotonic()
     answers = [server.get(f"/{path}/{queue}/")]
