@@ -128,7 +128,7 @@ def _last_step(figures: Figures) -> float:
 BARS = (
     Bar(
         title="1 thread: median time against pika",
-        limit=1.2,
+        limit=1.1,
         unit="x",
         is_at_most=True,
         measure=_time_over("threads-1", OURS, "pika"),
@@ -160,7 +160,7 @@ BARS = (
     ),
     Bar(
         title="publish_many(), bytes: messages/s against the raw socket",
-        limit=0.5,
+        limit=0.7,
         unit="x",
         measure=_rate_over("bulk-bytes", "raw"),
     ),
@@ -172,7 +172,7 @@ BARS = (
     ),
     Bar(
         title="publish_many(), dicts: messages/s against the raw socket",
-        limit=0.35,
+        limit=0.7,
         unit="x",
         measure=_rate_over("bulk-dicts", "raw"),
     ),

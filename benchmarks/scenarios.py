@@ -15,9 +15,9 @@ IN_FLIGHT = 1000
 THREADS = (1, 2, 4, 8, 16, 32, 64)
 
 _BLOCKING = (OURS, "pika", "kombu", "celery", "dramatiq", "amqpstorm")
-_EVERYBODY = (*_BLOCKING, "faststream", "aio_pika", "connect_per_message", "raw")
+_EVERYBODY = (*_BLOCKING, "faststream", "aio_pika", "connect_per_message", "raw", "raw_bare")
 _SIZES = (OURS, "pika", "kombu", "celery", "dramatiq", "faststream", "aio_pika", "raw")
-_BULK = (OURS, "pika", "celery", "faststream_gathered", "faststream", "aio_pika", "raw")
+_BULK = (OURS, "pika", "celery", "faststream_gathered", "faststream", "aio_pika", "raw", "raw_bare")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def scenarios(*, is_quick: bool, most: int) -> list[Scenario]:
             name="tasks-100",
             title="apublish(), 100 tasks",
             unit=UNITS["rate"],
-            contenders=(OURS, "faststream", "aio_pika", "raw"),
+            contenders=(OURS, "faststream", "aio_pika", "raw", "raw_bare"),
             workloads=(Workload(way="tasks", calls=int(6000 * part), at_once=100),),
         ),
         _size("10 kB", 10_000, int(500 * part)),

@@ -52,6 +52,9 @@ ENTRANTS = {
             share=0.05,
         ),
         Entrant(name="raw", title="limit: raw socket", path="raw:RawSocket", kind="limit"),
+        Entrant(
+            name="raw_bare", title="limit: raw socket, bare messages", path="raw:RawSocketBare", kind="limit"
+        ),
         Entrant(name="round_trip", title="limit: one round trip", path="raw:RoundTrip", kind="limit"),
     )
 }
