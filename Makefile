@@ -6,6 +6,9 @@ URL := memory://
 # Which Python the environment is made with; empty: the newest one that is found.
 PYTHON :=
 ARGS :=
+# 4 runs the tests that need RabbitMQ on RabbitMQ 4; empty: the one that is installed.
+RABBITMQ :=
+export RABBITMQ
 PAIRS := 3.11-5.2 3.12-5.2 3.12-6.0 3.12-6.1 3.13-5.2 3.13-6.0 3.13-6.1
 
 help: ## List what make can do
@@ -17,11 +20,11 @@ environment: ## Make .venv with everything (PYTHON=/path/to/python chooses the i
 services: environment
 	@scripts/services $(VENV)/bin/python
 
-test: services ## Run the tests with coverage (ARGS="tests/test_x.py -k word")
+test: services ## Run the tests with coverage (ARGS="tests/test_x.py -k word", RABBITMQ=4)
 	@$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest $(ARGS)
+	$(VENV)/bin/coverage run -m pytest $(if $(RABBITMQ),-m rabbitmq) $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
-	@$(VENV)/bin/coverage report $(if $(ARGS),--fail-under=0)
+	@$(VENV)/bin/coverage report $(if $(RABBITMQ)$(ARGS),--fail-under=0)
 
 lint: environment ## Check style, types and the direction of imports
 	$(VENV)/bin/ruff check .
@@ -29,7 +32,7 @@ lint: environment ## Check style, types and the direction of imports
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1")
+matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1", RABBITMQ=4)
 	@scripts/matrix $(PAIRS)
 
 bench: ## Compare publishing with peers on a private RabbitMQ node (ARGS="--quick", ARGS="--list")
@@ -44,6 +47,6 @@ demo: environment ## Serve the example project (URL=amqp://guest:guest@127.0.0.1
 	$(VENV)/bin/python example_project/demo.py --url "$(URL)"
 
 clean: ## Remove environments, caches and reports
-	rm -rf .venv .venvs .coverage .coverage.* htmlcov build dist *.egg-info
+	rm -rf .venv .venvs .rabbitmq-4 .coverage .coverage.* htmlcov build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

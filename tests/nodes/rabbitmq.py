@@ -1,6 +1,7 @@
 """A private RabbitMQ node, and what a test asks of it."""
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -24,6 +25,8 @@ STOP_TIMEOUT = 30.0
 OWN_CONNECTION = "tests.nodes"
 _UNKNOWN = ("none", "", None)  # client properties while the handshake is under way
 
+# RABBITMQ=4 in the environment stands for what scripts/rabbitmq-4 makes.
+_RABBITMQ_4 = Path(__file__).parent.parent.parent / ".rabbitmq-4" / "sbin"
 # Debian, the generic tarball, Homebrew on Intel and on ARM.
 _SBIN = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
@@ -169,6 +172,10 @@ class RabbitMQNode:
     def name(self) -> str:
         """The name of the node, as a cluster knows it."""
         return f"tests{self.port}@localhost"
+
+    @functools.cached_property
+    def version(self) -> tuple[int, ...]:
+        return tuple(map(int, self.ctl("version").split(".")))
 
     def url(self, user: str = "guest", password: str = "guest", vhost: str = "/") -> str:
         user, password = quote(user, safe=""), quote(password, safe="")
@@ -367,6 +374,7 @@ class RabbitMQNode:
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
             "HOME": str(files),  # where Erlang looks for its cookie
+            "TMPDIR": tempfile.gettempdir(),
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": self._seed._env["ERL_EPMD_PORT"] if self._seed else str(free_port()),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,  # not the settings of the machine's own node
@@ -403,6 +411,13 @@ class RabbitMQNode:
 
 def _find_sbin() -> Path:
     """Find the real scripts: Debian's wrappers in /usr/sbin change to the user rabbitmq."""
+    wanted = os.environ.get("RABBITMQ", "")
+    if wanted == "4":
+        if (_RABBITMQ_4.parent / ".complete").exists():
+            return _RABBITMQ_4
+        raise MissingService("RabbitMQ 4 is not installed: scripts/rabbitmq-4 makes it, as root on Debian.")
+    if wanted:
+        raise ValueError(f"RABBITMQ is {wanted!r}: 4, or nothing for the one of the machine.")
     found = shutil.which("rabbitmq-server")
     folders = [path for pattern in _SBIN for path in sorted(Path("/").glob(pattern[1:]))[::-1]]
     if found:
@@ -416,6 +431,8 @@ def _find_sbin() -> Path:
 
 
 def _find_epmd() -> str:
+    if (beside := _find_sbin() / "epmd").exists():
+        return str(beside)
     patterns = ("usr/lib/erlang/erts-*/bin/epmd", "usr/local/lib/erlang/erts-*/bin/epmd")
     found = shutil.which("epmd") or next(
         (str(path) for pattern in patterns for path in Path("/").glob(pattern)), None
