@@ -10,8 +10,10 @@ import os
 from tests.nodes import PostgreSQLCluster, free_port
 
 DATABASE = os.environ.get("TEST_DATABASE") or ("postgresql" if PostgreSQLCluster.is_installed() else "sqlite")
-# Chosen here and kept in the environment: a program that a test starts finds the same cluster.
-POSTGRESQL_PORT = os.environ.setdefault("TEST_POSTGRESQL_PORT", str(free_port()))
+# Chosen here and kept in the environment: a program that a test starts finds the same cluster. Each worker
+# of pytest-xdist inherits the environment of the first process, and has a cluster of its own.
+_variable = f"TEST_POSTGRESQL_PORT_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+POSTGRESQL_PORT = os.environ.setdefault(_variable, str(free_port()))
 
 
 def _database(alias):

@@ -107,7 +107,7 @@ def test_random_messages_are_as_pamqp_makes_them():
         {"timestamp": "now"},
         {"body": "text"},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_hand_made_message_that_has_no_frames_is_an_error(wrong):
     message = dataclasses.replace(Message.encode(b"x", "orders"), **wrong)

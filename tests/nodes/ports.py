@@ -1,6 +1,7 @@
 """Ports on loopback: free ones, one where nothing listens, one where nobody answers."""
 
 import contextlib
+import os
 import random
 import socket
 import threading
@@ -10,19 +11,25 @@ LOOPBACK = "127.0.0.1"
 # Below the ephemeral ports of Linux and macOS: a client that keeps dialling a closed port in that
 # range is one day given the very port as its own and is connected to itself.
 _PORTS = range(10_000, 32_000)
-# Not the shared generator: pytest-randomly seeds it, and every test would get the same "free" port.
-_random = random.SystemRandom()
+# Between the choice of a port and its use another worker of pytest-xdist must not choose it too: each has
+# ports of its own. Nor is one given twice.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_left = list(_PORTS[_WORKER::_WORKERS])
+# Not the shared generator: pytest-randomly seeds it, and every run would begin with the same ports.
+random.SystemRandom().shuffle(_left)
 
 
 def free_port() -> int:
-    while True:
-        port = _random.choice(_PORTS)
+    while _left:
+        port = _left.pop()
         with socket.socket() as candidate:
             try:
                 candidate.bind((LOOPBACK, port))
             except OSError:
                 continue
         return port
+    raise RuntimeError("All ports were given out.")
 
 
 @contextlib.contextmanager
