@@ -75,7 +75,10 @@ class MessageUnroutable(PublishError):
 
 
 class MessageRejected(PublishError):
-    """The broker refused this message: a full queue, no permission, a failed precondition."""
+    """The broker refused this message: a full queue, no permission, a failed precondition.
+
+    ``maybe_sent`` is True for a nack where several queues may be bound: the others may have the message.
+    """
 
 
 class PublishTimeout(PublishError):

@@ -96,7 +96,8 @@ def test_failed_publish_gets_the_verdict_that_is_known(error, newest, kind):
     assert type(verdict) is kind
     if kind is not NotSent:
         assert (verdict.message_id, verdict.broker) == ("m", "default")
-        assert verdict.maybe_sent is (kind is ConnectionLost)
+        is_nack = isinstance(error, aiormq.DeliveryError) and kind is MessageRejected
+        assert verdict.maybe_sent is (kind is ConnectionLost or is_nack)
         assert "secret" not in str(verdict)
 
 
@@ -111,6 +112,25 @@ def test_default_exchange_has_several_names(text, is_about):
     verdict = publish_error(aiormq.ChannelAccessRefused(text), delivery(), newest=True)
 
     assert type(verdict) is (MessageRejected if is_about else ConnectionLost)
+
+
+@pytest.mark.parametrize(
+    ("options", "maybe_sent"),
+    [
+        ({}, False),
+        ({"exchange": "events"}, True),
+        ({"headers": {"CC": ["audit"]}}, True),
+        ({"headers": {"BCC": ["audit"]}}, True),
+    ],
+    ids=str,
+)
+def test_nack_is_no_certainty_where_several_queues_may_take_the_message(options, maybe_sent):
+    """One full queue refuses it for all of them."""
+    verdict = publish_error(aiormq.DeliveryError(None, None), delivery(**options), newest=True)
+
+    assert type(verdict) is MessageRejected
+    assert verdict.maybe_sent is maybe_sent
+    assert ("It is safe to publish it again" in str(verdict)) is not maybe_sent
 
 
 def test_unroutable_message_tells_why_its_queue_is_not_there():

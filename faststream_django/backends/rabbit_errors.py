@@ -115,10 +115,19 @@ def unroutable(delivery: Delivery) -> MessageUnroutable:
 
 
 def rejected(delivery: Delivery) -> MessageRejected:
-    """basic.nack."""
+    """basic.nack: one queue refused the message; others may have taken it, where others may be bound."""
+    message = delivery.sent_as
+    maybe_sent = bool(message.exchange) or not {"CC", "BCC"}.isdisjoint(message.headers)
+    advice = (
+        "Other queues that are bound there may have it; publish it again with the same message_id only if "
+        "consumers ignore duplicates."
+        if maybe_sent
+        else "It is safe to publish it again later."
+    )
     return MessageRejected(
-        f"message {delivery.sent_as.message_id} was refused by the broker (basic.nack): the queue is full or "
-        "its leader is gone. It is safe to publish it again later.",
+        f"message {message.message_id} was refused by the broker (basic.nack): a queue is full or its leader "
+        f"is gone. {advice}",
+        maybe_sent=maybe_sent,
         **_about(delivery),
     )
 

@@ -10,12 +10,14 @@ import struct
 from faststream_django.messages import Message
 from faststream_django.tables import encode_table
 
-__all__ = ["publish_frames"]
+__all__ = ["check_properties", "publish_frames"]
 
 METHOD, HEADER, BODY = 1, 2, 3
 FRAME_END = b"\xce"
 # The frame header of seven bytes and the end.
 OVERHEAD = 8
+# These and the 14 bytes before the properties.
+PROPERTIES_OVERHEAD = 22
 
 _frame = struct.Struct(">BHI")
 _publish = struct.Struct(">BHIHHH")
@@ -26,11 +28,14 @@ _timestamp = struct.Struct(">Q")
 def publish_frames(message: Message, channel: int, frame_max: int) -> bytes:
     """Return basic.publish with its content header and body, for the channel with this number.
 
-    Raises an error of struct, of the encoding or of a wrong type where a hand-made message does not fit.
+    Raises an error of struct, of the encoding or of a wrong type where a hand-made message does not fit, and
+    ValueError where the headers do not fit into one frame.
     """
     body = message.body
     method = b"%b%b%c" % (_short(message.exchange), _short(message.routing_key), message.mandatory)
     properties, flags = _properties(message)
+    if len(properties) + PROPERTIES_OVERHEAD > frame_max:
+        raise _oversized(properties, frame_max)
     return b"".join(
         (
             _publish.pack(METHOD, channel, len(method) + 6, 60, 40, 0),
@@ -41,6 +46,21 @@ def publish_frames(message: Message, channel: int, frame_max: int) -> bytes:
             FRAME_END,
             *_body_frames(body, channel, frame_max - OVERHEAD),
         )
+    )
+
+
+def check_properties(message: Message, frame_max: int) -> None:
+    """Raise ValueError if the properties and headers do not fit into one frame."""
+    properties, _ = _properties(message)
+    if len(properties) + PROPERTIES_OVERHEAD > frame_max:
+        raise _oversized(properties, frame_max)
+
+
+def _oversized(properties: bytes, frame_max: int) -> ValueError:
+    return ValueError(
+        f"its headers and other properties take {len(properties):,} bytes, and this connection carries them "
+        f"in one frame of at most {frame_max:,} (frame_max). Send fewer or shorter headers, or raise "
+        "frame_max in rabbitmq.conf"
     )
 
 

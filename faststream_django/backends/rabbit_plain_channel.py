@@ -11,8 +11,9 @@ from aiormq.abc import AbstractChannel
 from faststream_django.backends.base import Delivery, Verdict
 from faststream_django.backends.rabbit_channel import PublishChannel, refuse
 from faststream_django.backends.rabbit_errors import publish_error
+from faststream_django.backends.rabbit_frames import check_properties
 from faststream_django.backends.rabbit_properties import basic_publish
-from faststream_django.exceptions import MessageRejected, PublishTimeout
+from faststream_django.exceptions import MessageRejected
 from faststream_django.messages import Message
 
 __all__ = ["PlainChannel"]
@@ -22,9 +23,14 @@ class PlainChannel(PublishChannel):
     """Publishes with aiormq's own method, a task for each message: for a version that does not fit."""
 
     def __init__(
-        self, channel: AbstractChannel, on_answer: Callable[[], None], topology_errors: Mapping[str, str]
+        self,
+        channel: AbstractChannel,
+        on_answer: Callable[[], None],
+        topology_errors: Mapping[str, str],
+        frame_max: int,
     ) -> None:
         super().__init__(channel, on_answer, topology_errors)
+        self._frame_max = frame_max
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -35,8 +41,9 @@ class PlainChannel(PublishChannel):
         while pending and most and (taken := self._take(pending)) is not None:
             delivery, message = taken
             try:
+                check_properties(message, self._frame_max)
                 self._note(delivery, message)
-            except PublishTimeout as error:
+            except Exception as error:  # noqa: BLE001 - a hand-made message, or one that was given up
                 refuse(delivery, error)
                 continue
             most -= 1

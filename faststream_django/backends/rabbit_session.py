@@ -121,9 +121,9 @@ class RabbitSession(Session):
         except Exception as error:
             raise NotSent(f"no channel: {type(error).__name__}") from error
         wire = self._connection.wire
-        if wire is None:
-            return PlainChannel(channel, partial(self._hear, on_answer), self._topology_errors)
         frame_max = self._connection.connection_tune.frame_max or FRAME_MAX
+        if wire is None:
+            return PlainChannel(channel, partial(self._hear, on_answer), self._topology_errors, frame_max)
         return FastChannel(channel, on_answer, self._topology_errors, wire, frame_max)
 
     def _hear(self, on_answer: Callable[[], None]) -> None:

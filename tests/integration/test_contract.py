@@ -499,8 +499,10 @@ def test_queue_that_is_full_for_one_message_keeps_the_copies_of_others(server, c
     )
     publish("1", exchange="events")
 
-    with pytest.raises(MessageRejected):
+    with pytest.raises(MessageRejected) as raised:
         publish("2", exchange="events")
+
+    assert raised.value.maybe_sent
 
     assert bodies(server, "full") == [b"1"]
     assert bodies(server, "free") == [b"1", b"2"]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
+from faststream_django.exceptions import ConnectionLost, InvalidMessage, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
@@ -179,6 +179,45 @@ def test_full_queue_is_told_for_each_message(connect, rabbitmq):
     assert rejected == {MessageRejected}
     assert result.confirmed == len(rabbitmq.drain(queue)) == 2
     rabbitmq.delete_queue(queue)
+
+
+def test_full_queue_of_a_fan_out_leaves_the_outcome_unknown(connect, rabbitmq, queue):
+    full = rabbitmq.declare_queue(arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    rabbitmq.declare_exchange("fan-out", "fanout")
+    rabbitmq.bind(queue, "fan-out")
+    rabbitmq.bind(full, "fan-out")
+    connection = connect(rabbitmq.url())
+    connection.send(Message.encode(b"x", exchange="fan-out"))
+
+    with pytest.raises(MessageRejected, match="may have it") as caught:
+        connection.send(Message.encode(b"y", exchange="fan-out"))
+
+    assert caught.value.maybe_sent
+    assert [stored.body for stored in rabbitmq.drain(queue)] == [b"x", b"y"]
+    rabbitmq.delete_exchange("fan-out")
+    rabbitmq.delete_queue(full)
+
+
+@pytest.mark.parametrize("has_wire", [True, False])
+def test_headers_that_do_not_fit_into_a_frame_hurt_no_other_message(
+    connect, rabbitmq, queue, has_wire, monkeypatch
+):
+    """RabbitMQ ends the connection with a FRAME_ERROR."""
+    if not has_wire:
+        monkeypatch.setattr("faststream_django.backends.rabbit.make_wire", lambda: None)
+    rabbitmq.ctl("eval", "application:set_env(rabbit, frame_max, 8192).")
+    connection = connect(rabbitmq.url())
+    connection.send(Message.encode(b"x", queue, headers={"short": "x" * 7_000}))
+    before = {client.peer_port for client in rabbitmq.connections()}
+    rabbitmq.ctl("eval", "application:set_env(rabbit, frame_max, 131072).")
+
+    with pytest.raises(InvalidMessage, match=r"8,192 .frame_max") as caught:
+        connection.send(Message.encode(b"y", queue, headers={"long": "x" * 8_150}))
+    connection.send(Message.encode(b"z", queue, headers={"short": "x" * 7_000}))
+
+    assert not caught.value.maybe_sent
+    assert {client.peer_port for client in rabbitmq.connections()} == before
+    assert [stored.body for stored in rabbitmq.drain(queue)] == [b"x", b"z"]
 
 
 def test_user_without_write_permission_is_told_and_others_go_on(connect, rabbitmq, queue):
