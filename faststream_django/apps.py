@@ -42,7 +42,7 @@ class FastStreamDjangoConfig(AppConfig):
         register(check_deployment, self.label, deploy=True)
         consume_in_process()
         if is_server_process():
-            _start_brokers()
+            start_brokers()
 
 
 def is_server_process() -> bool:
@@ -82,7 +82,7 @@ def _serves(argv: list[str]) -> bool:
     return argv[1:2] == ["runserver"] and ("--noreload" in argv or os.environ.get("RUN_MAIN") == "true")
 
 
-def _start_brokers() -> None:
+def start_brokers() -> None:
     """Begin to connect where AUTOSTART is True. Never raises: a site starts without its broker."""
     for alias in _aliases():
         try:

@@ -20,7 +20,7 @@ from functools import cached_property
 import pytest
 
 from .conftest import ROOT
-from .nodes import unused_port
+from .nodes import free_port, unused_port
 
 EXAMPLE = ROOT / "example_project"
 PASSWORD = "tr0ub4dor"
@@ -413,3 +413,36 @@ def test_its_own_tests_pass_without_a_broker():
 
     assert done.returncode == 0, done.stderr
     assert "Ran 3 tests" in done.stderr
+
+
+def test_an_asgi_server_serves_it(tmp_path):
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level=warning", "asgi:application"],
+        cwd=EXAMPLE,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "SHOP_DATABASE": str(tmp_path / "shop.sqlite3"),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while server.poll() is None and time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/no/such/page", timeout=5)
+            except urllib.error.HTTPError as answer:
+                answer.close()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.05)
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=20)
+    finally:
+        server.kill()
+
+    assert server.returncode == -signal.SIGTERM
+    assert errors == ""
