@@ -7,7 +7,7 @@ It knows neither Django nor FastStream.
 from __future__ import annotations
 
 import atexit
-import ctypes
+import contextvars
 import logging
 import os
 import sys
@@ -16,12 +16,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from faststream_django.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
-from faststream_django.native_threads import HalfPatched, native_threads
+from faststream_django.native_threads import HalfPatched, Threads, native_threads
 from faststream_django.running_loop import Nowhere, RunningLoop
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
 
 logger = logging.getLogger("faststream_django")
+
+GONE = (
+    "The loop thread cannot go on after a fork (%s): its connections are given up, the next call makes others"
+)
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -146,6 +150,8 @@ class LoopThread:
             call.wait(timeout)
         except LoopStalled:
             logger.warning("The loop thread did not finish its work within %g s", timeout)
+        except LoopStopped:  # it has ended by itself meanwhile
+            return
         running.end()
 
     def _host(self) -> RunningLoop | Nowhere:
@@ -164,17 +170,31 @@ class LoopThread:
                 self._abandon()
             if self._exiting or sys.is_finalizing():
                 raise LoopStopped("the interpreter is shutting down")
-            if self._running is None:
-                try:
-                    threads = native_threads()
-                except HalfPatched as error:
-                    raise LoopStopped(str(error)) from None
-                self._hook()
-                try:
-                    self._running = RunningLoop(threads, self._name, self._forget)
-                except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
-                    raise LoopStopped(f"no loop thread can be started: {error}") from None
-            return self._running
+            if self._running is not None:
+                return self._running
+            try:
+                threads = native_threads()
+            except HalfPatched as error:
+                raise LoopStopped(str(error)) from None
+            self._hook()
+            try:
+                # Its watchers and its thread must not keep the context variables of the first caller.
+                return contextvars.Context().run(self._start, threads)
+            except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
+                raise LoopStopped(f"no loop thread can be started: {error}") from None
+
+    def _start(self, threads: Threads) -> RunningLoop:
+        running = self._running = RunningLoop(threads, self._name, self._forget)
+        self._resume(running)
+        return running
+
+    def _resume(self, running: RunningLoop) -> None:
+        """Have the loop run in a thread; forget it where that fails. Called under the lock."""
+        try:
+            running.resume()
+        finally:
+            if running.closed:
+                self._running = None
 
     def _forget(self, running: RunningLoop) -> None:
         with self._lock:
@@ -201,9 +221,14 @@ class LoopThread:
             self._running.pause()
 
     def _after_fork_in_parent(self) -> None:
-        if self._running is not None:
-            self._running.resume()
-        self._lock.release()
+        running = self._running
+        try:
+            if running is not None:
+                self._resume(running)
+        except RuntimeError as error:  # the child may have taken the last process that the limit allows
+            logger.error(GONE, error)  # noqa: TRY400 - the traceback would tell about this file alone
+        finally:
+            self._lock.release()
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
@@ -212,11 +237,10 @@ class LoopThread:
     def _abandon(self) -> None:
         """Leave to the parent what is the parent's: never close it, never free it.
 
-        The selector is shared with the parent. Its __del__ at the exit of the child would unregister the
-        parent's sockets, so the child keeps a reference that nobody can drop.
+        The selector is shared with the parent, and its __del__ would unregister the parent's sockets.
         """
         if self._running is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._running))
+            self._running.leave_alone()
             self._running = None
 
 

@@ -140,7 +140,11 @@ class _NativeThread:
 
     def start(self) -> None:
         self._running.acquire()
-        self._start_thread(self._run, ())
+        try:
+            self._start_thread(self._run, ())
+        except RuntimeError:
+            self._running.release()
+            raise
 
     def join(self, timeout: float | None = None) -> None:
         if self._running.acquire(timeout=-1 if timeout is None else timeout):

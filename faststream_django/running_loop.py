@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import ctypes
 import logging
 import os
 import threading
@@ -67,6 +69,7 @@ class RunningLoop:
         self.under_way: set[Call[Any]] = set()
         self.closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closed = False
+        self._left_alone = False
         self.thread_id: int | None = None
         self._turn = 0
         self._turn_woken_in = -1
@@ -75,62 +78,105 @@ class RunningLoop:
         self._ended = ended
         self._gate = threads.new_lock()
         self._pausing = False
-        self._parked = False
-        try:
-            self.start_thread()
-        except RuntimeError:
-            self._close()
-            raise
+        self._parked = True
+        """No thread runs the loop, and none is about to."""
 
     def new_locked_lock(self) -> Lock:
         return self.threads.new_locked_lock()
 
-    def start_thread(self) -> None:
-        self.thread = self.threads.make_thread(self._main, self._name)
-        self.thread.start()
+    def resume(self) -> None:
+        """Run the loop in a thread of its own, at first and after pause().
+
+        If there can be none, as at a limit of processes, tell all who wait, end the loop and raise.
+        """
+        try:
+            with self._gate:
+                self._pausing = False
+                parked = self._parked
+            if parked:
+                self.thread = self.threads.make_thread(self._main, self._name)
+                self.thread.start()
+        except BaseException as error:
+            # Whatever raised, also a signal handler: the thread may run the loop by now, or never will.
+            with self._gate:
+                abandoned = self._parked
+                self.closed = self.closed or abandoned
+            if abandoned:
+                if self._turn:
+                    self.leave_alone()  # its tasks cannot be ended without a thread
+                self._bury(f"no loop thread can be started: {error}")
+            raise
 
     def _main(self) -> None:
-        self.thread_id = self.threads.get_ident()
-        parked = False
+        with self._gate:
+            if self.closed:  # by resume(), which was interrupted
+                return
+            self._parked = False
+            self.thread_id = self.threads.get_ident()
         try:
-            parked = self._run_until_parked()
+            self._run()
         finally:
             self.thread_id = None
-            if not parked:
-                self._bury()
+            if not self._parked:
+                expected, self.closed = self.closed, True
+                self._bury("the loop thread ended while the call was under way")
+                self._ended(self)
+                if not expected:
+                    logger.error("Foreign code ended the loop thread; the next call starts another")
 
-    def _run_until_parked(self) -> bool:
-        """Run the loop. Return True if it is to be run again, in another thread."""
+    def _run(self) -> None:
+        """Run the loop until it is closed, or parked to be run in another thread."""
         while not self.loop.is_closed():
             try:
                 self.loop.run_forever()
-            except BaseException:
-                # A callback of a driver or a middleware raised SystemExit or KeyboardInterrupt.
+            except (SystemExit, KeyboardInterrupt):
+                # What a callback of a driver or a middleware raises; asyncio lets nothing else out.
                 logger.exception("A callback tried to end the loop thread; it goes on")
                 continue
+            except OSError as error:
+                self._break(error)
+                return
             with self._gate:
                 if self._pausing:
                     self._parked = True
-                    return True
+                    return
             if self.closed:
                 self.loop.run_until_complete(self.loop.shutdown_asyncgens())
                 self.loop.close()
-        return False
 
-    def _bury(self) -> None:
-        """Tell all who wait that nobody will answer them, whatever ended the thread."""
-        expected, self.closed = self.closed, True
+    def _break(self, error: OSError) -> None:
+        """End a loop whose descriptors foreign code has closed, as daemons do; called in any thread.
+
+        Nothing of it is closed: its numbers may be other files by now. Who waits for it is told by its
+        thread, which notices with the next beat of the pulse at the latest.
+        """
+        with self._gate:
+            known, self.closed = self._left_alone, True
+            self.leave_alone()
+        if not known:
+            logger.error(
+                "Foreign code closed the descriptors of the loop thread (%s); the next call starts another",
+                error,
+            )
+        self.refuse()
+        self._ended(self)
+
+    def leave_alone(self) -> None:
+        """Keep everything as it is until the process ends, whoever lets go of it.
+
+        The __del__ of a selector, a socket or a transport would close, or unregister, what is not ours.
+        """
+        self._left_alone = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+
+    def _bury(self, reason: str) -> None:
+        """Tell all who wait that nobody will answer them."""
         self.refuse()
         for call in tuple(self.under_way):
-            call.settle(LoopStopped("the loop thread ended while the call was under way"))
-        self._close()
-        self._ended(self)
-        if not expected:
-            logger.error("Foreign code ended the loop thread; the next call starts another")
-
-    def _close(self) -> None:
-        self.loop.close()
-        self._wakeup.close()
+            call.settle(LoopStopped(reason))
+        if not self._left_alone:
+            self.loop.close()
+            self._wakeup.close()
 
     # submit() and drain() share no lock. Each writes first and then reads what the other one writes:
     # submit() puts the call in, then reads the turn; drain() begins a turn, then reads the inbox. Of the two
@@ -177,12 +223,16 @@ class RunningLoop:
             call.settle(LoopStopped(STOPPED))
 
     def _wake(self) -> None:
-        with contextlib.suppress(RuntimeError, ValueError):  # closed
+        try:
             self._wakeup.wake()
+        except (RuntimeError, ValueError):  # closed, as the caller sees in its own way
+            return
+        except OSError as error:
+            self._break(error)
 
     def post(self, function: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # closed
-            self.loop.call_soon_threadsafe(function)
+            self.loop.call_soon_threadsafe(function, context=contextvars.Context())
 
     def stalled(self) -> None:
         self._wake()  # whatever the reason: the next call is not to wait in vain too
@@ -194,13 +244,6 @@ class RunningLoop:
         self.post(self.loop.stop)
         self.thread.join(QUIESCE_TIMEOUT)
         self._wait_for_os_thread()
-
-    def resume(self) -> None:
-        with self._gate:
-            self._pausing = False
-            parked, self._parked = self._parked, False
-        if parked:
-            self.start_thread()
 
     def _wait_for_os_thread(self) -> None:
         """Wait until the kernel has let the joined thread go.

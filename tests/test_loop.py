@@ -542,6 +542,78 @@ def test_a_thread_that_ends_for_any_other_reason_is_replaced(thread):
     assert thread.run(double, 21, timeout=SOON) == 42
 
 
+CLOSED_DESCRIPTORS = """
+import asyncio, logging, os, time
+from faststream_django.loop import LoopStopped, loop_thread
+
+logging.basicConfig(format="%(message)s")
+
+async def double(number):
+    await asyncio.sleep(0)
+    return 2 * number
+
+def call():
+    began = time.monotonic()
+    try:
+        answer = loop_thread.run(double, 21, timeout=20)
+    except LoopStopped:
+        answer = "LoopStopped"
+    print(answer, time.monotonic() - began < 1)
+
+call()
+"""
+CLOSED = "Foreign code closed the descriptors of the loop thread ([Errno 9] Bad file descriptor); "
+
+
+def test_loop_whose_descriptors_foreign_code_closed_is_replaced(run_script):
+    """As daemons do. It must neither turn for ever, nor close descriptors that are other files by now."""
+    done = run_script(
+        CLOSED_DESCRIPTORS
+        + textwrap.dedent(
+            """
+            os.closerange(3, 256)
+            call()
+            others = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+            call()
+            loop_thread.stop()
+            call()
+            for each in others:
+                os.close(each)
+            """
+        ),
+        timeout=10,
+    )
+
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        ["42 True", "LoopStopped True", "42 True", "42 True"],
+    )
+    assert done.stderr.splitlines() == [CLOSED + "the next call starts another"]
+
+
+def test_who_waits_for_loop_whose_descriptors_are_closed_is_told(run_script):
+    done = run_script(
+        CLOSED_DESCRIPTORS
+        + textwrap.dedent(
+            """
+            began = time.monotonic()
+            waiting = loop_thread.submit(asyncio.sleep, 20)
+            loop_thread.run(double, 1, timeout=1)
+            os.closerange(3, 256)
+            try:
+                waiting.wait(10)
+            except LoopStopped:
+                print("told", time.monotonic() - began < 2)
+            call()
+            """
+        ),
+        timeout=15,
+    )
+
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["42 True", "told True", "42 True"])
+    assert done.stderr.splitlines() == [CLOSED + "the next call starts another"]
+
+
 @pytest.fixture
 def _quick_pulse(monkeypatch):
     monkeypatch.setattr(pulse, "TOO_LONG", 0.1)
@@ -1369,6 +1441,86 @@ def test_a_fork_without_the_hooks_of_python(run_script):
     )
 
     assert_clean(done, "7")
+
+
+def test_fork_after_which_no_thread_can_be_started(run_script):
+    """At the limit of processes the child may take the place of the loop thread, which paused for it."""
+    done = run_script(
+        script(
+            FORKS,
+            """
+            from faststream_django.loop import LoopStopped
+
+            start = threading.Thread.start
+
+            def fail(thread):
+                threading.Thread.start = start
+                raise RuntimeError("can't start new thread")
+
+            waiting = loop_thread.submit(asyncio.sleep, 20)
+            threading.Thread.start = fail
+            pid = os.fork()
+            threading.Thread.start = start
+            if pid == 0:
+                child_calls()
+                os._exit(7)
+            began = time.monotonic()
+            try:
+                waiting.wait(10)
+            except LoopStopped as error:
+                print(error, time.monotonic() - began < 1)
+            print(ended(pid), loop_thread.run(double, 21, timeout=1))
+            pid = os.fork()
+            if pid == 0:
+                child_calls()
+                os._exit(7)
+            print(ended(pid), loop_thread.run(double, 21, timeout=1))
+            """,
+        )
+    )
+
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        ["no loop thread can be started: can't start new thread True", "7 42", "7 42"],
+    )
+    assert done.stderr.splitlines() == [loop_module.GONE % "can't start new thread"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="The limit needs a user that has no other processes.")
+def test_fork_at_the_limit_of_processes(run_script):
+    done = run_script(
+        script(
+            FORKS,
+            """
+            import resource
+            from faststream_django.loop import LoopStopped
+
+            os.setuid(64_321)
+            _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+            waiting = loop_thread.submit(asyncio.sleep, 20)
+            resource.setrlimit(resource.RLIMIT_NPROC, (2, most))  # this thread and that of the loop
+            mine, theirs = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(theirs)
+                os.read(mine, 1)
+                os._exit(7)
+            for call in (waiting, loop_thread.submit(double, 21)):
+                began = time.monotonic()
+                try:
+                    call.wait(10)
+                except LoopStopped as error:
+                    print(error, time.monotonic() - began < 1)
+            os.close(theirs)
+            print(ended(pid), loop_thread.run(double, 21, timeout=1))
+            """,
+        ),
+        timeout=10,
+    )
+
+    refused = "no loop thread can be started: can't start new thread True"
+    assert (done.returncode, done.stdout.splitlines()) == (0, [refused, refused, "7 42"])
+    assert done.stderr.splitlines() == [loop_module.GONE % "can't start new thread"]
 
 
 # The end of the interpreter
