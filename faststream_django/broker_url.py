@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-__all__ = ["BrokerURL", "InvalidURL", "PrivateURL", "conceal", "parse_url", "redacted"]
+__all__ = ["BrokerURL", "InvalidURL", "PrivateURL", "conceal", "parse_url", "redacted", "with_password"]
 
 SCHEMES = ("amqp", "amqps", "memory")
 
@@ -93,6 +93,20 @@ def redacted(url: str) -> str:
     username, colon, _ = userinfo.partition(":")
     password = ":***" if colon else ""
     return f"{parts.scheme}://{username}{password}{at}{address}{parts.path}"
+
+
+def with_password(url: str, password: str) -> PrivateURL:
+    """Put the password into a URL that has a user name and no password, or raise InvalidURL."""
+    parts = _split(url)
+    userinfo, _, address = parts.netloc.rpartition("@")
+    if parts.scheme == "memory":
+        raise InvalidURL("the embedded broker takes no password: leave 'PASSWORD' out")
+    if ":" in userinfo:
+        raise InvalidURL("the URL has a password, and 'PASSWORD' is another one: leave one of them out")
+    if not userinfo:
+        raise InvalidURL("the URL has no user name for 'PASSWORD': write it as in amqp://user@host/vhost")
+    netloc = f"{userinfo}:{quote(password, safe='')}@{address}"
+    return PrivateURL(parts._replace(netloc=netloc).geturl())
 
 
 def conceal(value: Any, key: object = "") -> Any:

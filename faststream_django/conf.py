@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -10,10 +10,18 @@ from typing import Any, Literal
 from django.conf import settings
 
 from faststream_django.broker_options import read_options
-from faststream_django.broker_url import InvalidURL, PrivateURL, conceal, parse_url, redacted
+from faststream_django.broker_url import (
+    InvalidURL,
+    PrivateURL,
+    conceal,
+    parse_url,
+    redacted,
+    with_password,
+)
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
 from faststream_django.setting import Reader, Setting, did_you_mean, shown
 from faststream_django.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
+from faststream_django.url_source import URLSource
 
 __all__ = [
     "BrokerSettings",
@@ -47,6 +55,9 @@ class BrokerSettings:
 
     alias: str = "default"
     urls: tuple[str, ...]
+    """Without the password where that is a function, and none where the URL is one."""
+    url_source: Callable[[], tuple[str, ...]] | None = field(default=None, repr=False)
+    """What gives the URLs of each connection, and may block; None: they are always the same."""
     backend: str
     queues: tuple[QueueSettings, ...] = ()
     exchanges: tuple[ExchangeSettings, ...] = ()
@@ -65,8 +76,13 @@ class BrokerSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", tuple(PrivateURL(url) for url in self.urls))
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the embedded broker, memory://."""
+        return bool(self.urls) and parse_url(self.urls[0]).scheme == "memory"
+
     def __repr__(self) -> str:
-        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
         shown["options"] = list(self.options)  # security objects hold passwords
         return f"BrokerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -119,6 +135,7 @@ def broker_settings_from(alias: str, entry: Mapping[str, Any]) -> BrokerSettings
     parsed = given.read(_BROKER)
     if "urls" not in parsed:
         given.refuse("the key 'URL' is missing, for example 'amqp://user:password@host/vhost'")
+    parsed |= _access(given, parsed["urls"], parsed.pop("password", None))
     result = BrokerSettings(alias=alias, **{"backend": _default_backend(parsed["urls"]), **parsed})
     if result.declare is True:
         _refuse_reserved_names(given, result)
@@ -159,7 +176,43 @@ def _does_not_exist(alias: str) -> str:
     )
 
 
-def _urls(given: Setting) -> tuple[str, ...]:
+def _access(given: Setting, urls: Any, password: Any) -> dict[str, Any]:
+    """Return the fields for the URLs; what is known now is checked now."""
+    if callable(urls):
+        return {"urls": (), "url_source": URLSource(given.place, urls, password)}
+    if password is None:
+        return {}
+    # For a function any password does, to see whether the URLs take one.
+    complete = tuple(
+        _with_password(given["URL"], url, "-" if callable(password) else password) for url in urls
+    )
+    return (
+        {"url_source": URLSource(given.place, urls, password)} if callable(password) else {"urls": complete}
+    )
+
+
+def _with_password(given: Setting, url: str, password: str) -> str:
+    problem, complete = "", url
+    try:
+        complete = with_password(url, password)
+    except InvalidURL as error:
+        problem = str(error)
+    if problem:  # as in _url()
+        given.refuse(problem)
+    return complete
+
+
+def _password(given: Setting) -> Any:
+    if callable(given.value):
+        return given.function()
+    if not isinstance(given.value, str) or not given.value:
+        given.refuse("must be a str that is not empty, or a function that returns one")
+    return given.value
+
+
+def _urls(given: Setting) -> Any:
+    if callable(given.value):
+        return given.function()
     urls = tuple(_url(each) for each in given.items())
     if len({_default_backend([url]) for url in urls}) > 1:
         given.refuse("amqp:// and memory:// cannot stand together: give each an alias of its own")
@@ -178,7 +231,8 @@ def _url(given: Setting) -> str:
 
 
 def _default_backend(urls: Sequence[str]) -> str:
-    return MEMORY_BACKEND if parse_url(urls[0]).scheme == "memory" else RABBIT_BACKEND
+    is_embedded = bool(urls) and parse_url(urls[0]).scheme == "memory"
+    return MEMORY_BACKEND if is_embedded else RABBIT_BACKEND
 
 
 def _on_commit(given: Setting) -> Any:
@@ -200,6 +254,7 @@ def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
 _TEST: dict[str, tuple[str, Reader]] = {"CONNECT": ("connect", Setting.flag)}
 _BROKER: dict[str, tuple[str, Reader]] = {
     "URL": ("urls", _urls),
+    "PASSWORD": ("password", _password),
     "BACKEND": ("backend", Setting.dotted_path),
     "QUEUES": ("queues", read_queues),
     "EXCHANGES": ("exchanges", read_exchanges),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import inspect
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,12 @@ class Setting:
         if self.value == "":
             self.refuse("a name must not be empty")
         return self.text()
+
+    def function(self) -> Any:
+        """Read what is called without arguments, in a thread."""
+        if inspect.iscoroutinefunction(self.value) or isinstance(self.value, type):
+            self.refuse("must be a plain function without arguments, which may block")
+        return self.value
 
     def flag(self) -> bool:
         if not isinstance(self.value, bool):

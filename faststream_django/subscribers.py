@@ -84,7 +84,7 @@ def build_broker(
         **options.get("client_properties", {}),
     }
     broker = RabbitBroker(
-        url or settings.urls[0],
+        url or next(iter(settings.urls), "amqp://"),
         timeout=settings.connect_timeout,
         default_channel=Channel(prefetch_count=PREFETCH),
         routers=routers,
@@ -183,9 +183,9 @@ async def _consume(server: MemoryServer, settings: BrokerSettings) -> None:
 def _consumed_server() -> MemoryServer | None:
     aliases = sorted(broker_aliases(), key=lambda alias: alias != "default")
     for alias in aliases:
-        url = broker_settings(alias).urls[0]
-        if url.startswith("memory:"):
-            return MemoryServer.get(url)
+        settings = broker_settings(alias)
+        if settings.is_embedded:
+            return MemoryServer.get(settings.urls[0])
     return None
 
 

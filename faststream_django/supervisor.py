@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 from faststream_django.backends.base import Backend, Session
+from faststream_django.current_urls import CurrentURLs
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["Supervisor"]
@@ -39,6 +40,8 @@ class Supervisor:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._settings = backend.settings
+        self._urls = CurrentURLs(backend.settings)
+        self._nodes = 1
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
@@ -146,8 +149,8 @@ class Supervisor:
 
     async def _keep_alive(self) -> None:
         failures = 0
-        for number, url in enumerate(itertools.cycle(self._settings.urls), start=1):
-            session = await self._attempt(url)
+        for number in itertools.count(1):
+            session = await self._attempt(number)
             if session is not None:
                 since = time.monotonic()
                 self._up(session)
@@ -156,19 +159,25 @@ class Supervisor:
                     failures = 0
                     continue
             failures += 1
-            if number % len(self._settings.urls) == 0:
+            if number % self._nodes == 0:
                 await self._pause(failures)
 
-    async def _attempt(self, url: str) -> Session | None:
+    async def _attempt(self, number: int) -> Session | None:
         limit = self._settings.connect_timeout
         self._wanted.clear()
+        self._nodes = 1
         try:
             async with asyncio.timeout(limit):
-                return await self._backend.connect(url)
+                urls = await self._urls.read()
+                self._nodes = len(urls)
+                return await self._backend.connect(urls[(number - 1) % len(urls)])
         except BrokerUnavailable as error:
             self._fail(error)
         except TimeoutError:
-            self._fail(BrokerUnavailable(f"no AMQP connection within CONNECT_TIMEOUT ({limit:g} s)"))
+            step = (
+                "answer of the function for URL or PASSWORD" if self._urls.is_reading else "AMQP connection"
+            )
+            self._fail(BrokerUnavailable(f"no {step} within CONNECT_TIMEOUT ({limit:g} s)"))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -10,6 +10,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
+from faststream_django.current_urls import CurrentURLs
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 from faststream_django.subscribers import build_broker
 
@@ -39,6 +40,9 @@ class Worker:
         self.settings = settings
         self._routers = tuple(routers)
         self._stopping = asyncio.Event()
+        self._urls = CurrentURLs(settings)
+        self._nodes = 1
+        self._broker: RabbitBroker | None = None
 
     @property
     def queues(self) -> list[str]:
@@ -72,25 +76,46 @@ class Worker:
 
     async def _start(self) -> RabbitBroker | None:
         """Return the consuming broker, or None if a signal came first."""
-        urls = self.settings.urls
-        for number, url in enumerate(itertools.cycle(urls)):
-            if number and number % len(urls) == 0:
-                delay = min(FIRST_DELAY * 2.0 ** (number // len(urls) - 1), LAST_DELAY)
-                await self._unless_stopping(asyncio.sleep(delay))
+        for number in itertools.count():
+            if number and number % self._nodes == 0:
+                rounds = number // self._nodes
+                await self._unless_stopping(
+                    asyncio.sleep(min(FIRST_DELAY * 2.0 ** min(rounds - 1, 10), LAST_DELAY))
+                )
             if self._stopping.is_set():
-                return None
-            broker = build_broker(self.settings, self._routers, url)
-            broker.context.set_global("app", self)
+                break
             try:
-                await self._unless_stopping(_start(broker, self.settings, url))
+                await self._unless_stopping(self._attempt(number))
             except BrokerRefused:
                 raise
             except BrokerUnavailable as error:
+                self._broker = None
                 if number == 0:
                     logger.warning("broker=%s state=waiting reason=%r", self.settings.alias, str(error))
             else:
-                return broker
-        return None
+                break
+        return self._broker
+
+    async def _attempt(self, number: int) -> None:
+        self._nodes, self._broker = 1, None
+        urls = await self._read_urls()
+        self._nodes = len(urls)
+        url = urls[number % len(urls)]
+        broker = self._broker = build_broker(self.settings, self._routers, url)
+        broker.context.set_global("app", self)
+        if self.settings.url_source is not None:
+            broker._connection_kwargs["connection_class"] = _connection_class(self._read_urls)  # noqa: SLF001
+        await _start(broker, self.settings, url)
+
+    async def _read_urls(self) -> tuple[str, ...]:
+        limit = self.settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await self._urls.read()
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"no answer of the function for URL or PASSWORD within CONNECT_TIMEOUT ({limit:g} s)"
+            ) from None
 
     async def _stop(self, broker: RabbitBroker) -> None:
         limit = self.settings.shutdown_timeout + STOP_GRACE
@@ -141,6 +166,21 @@ async def _start(broker: RabbitBroker, settings: BrokerSettings, url: str) -> No
         await broker.stop()
         drop_frames(error)
         raise connect_error(error) from error
+
+
+def _connection_class(read_urls: Callable[[], Coroutine[Any, Any, tuple[str, ...]]]) -> type[Any]:
+    """Return a class of aio-pika's connection that logs in anew with the credentials of the moment."""
+    from aio_pika import RobustConnection
+    from yarl import URL
+
+    class Connection(RobustConnection):
+        # The private method that every attempt goes through (aio-pika 10.2); there is no public place.
+        async def _RobustConnection__connect_transport(self) -> None:  # noqa: N802
+            given = URL((await read_urls())[0])
+            self.url = self.url.with_user(given.user).with_password(given.password)
+            await super()._RobustConnection__connect_transport()  # type: ignore[misc]
+
+    return Connection
 
 
 @contextlib.contextmanager

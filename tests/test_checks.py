@@ -109,6 +109,22 @@ def test_a_client_certificate_needs_no_account(settings):
     assert weaknesses(settings, "amqps://host/", security=RabbitExternalAuth()) == []
 
 
+def test_password_of_its_own_key_is_judged_where_it_is_known(settings):
+    def given(password):
+        settings.FASTSTREAM = {"default": {"URL": "amqps://shop@rabbit/", "PASSWORD": password}}
+        return ids(check_deployment())
+
+    assert given("hunter2") == []
+    assert given("shop") == ["W006"]
+    assert given(lambda: "shop") == []
+
+
+def test_nothing_is_said_of_a_url_that_a_function_gives(settings):
+    settings.FASTSTREAM = {"default": {"URL": lambda: "amqp://guest:guest@rabbit/"}}
+
+    assert ids([*check_settings(), *check_deployment()]) == []
+
+
 @pytest.mark.parametrize("host", ["rabbit", "rabbit.example", "10.0.0.1", "[2001:db8::1]"])
 def test_a_connection_across_the_network_without_tls_is_a_weakness(settings, host):
     assert weaknesses(settings, f"amqp://shop:hunter2@{host}/") == ["W002"]

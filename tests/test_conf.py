@@ -133,7 +133,9 @@ def test_an_unknown_key_is_refused_with_its_place_and_a_suggestion(entry, text):
 def test_an_unknown_key_that_is_near_to_none_is_refused_with_those_known():
     text = refusal(XYZ=1)
 
-    assert text.startswith("FASTSTREAM['default']: unknown key 'XYZ' (known are 'URL', 'BACKEND', ")
+    assert text.startswith(
+        "FASTSTREAM['default']: unknown key 'XYZ' (known are 'URL', 'PASSWORD', 'BACKEND', "
+    )
 
 
 @pytest.mark.parametrize("entry", [None, 5, "amqp://guest:hunter2@host/", ["URL"]])

@@ -55,4 +55,4 @@ def test_every_setting_is_in_the_reference():
     page = (ROOT / "docs/reference/settings.md").read_text()
     documented = {key.lower() for key in re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE)}
 
-    assert documented - {"url"} == fields - {"urls"}
+    assert documented - {"url", "password"} == fields - {"urls", "url_source"}

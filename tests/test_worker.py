@@ -13,13 +13,15 @@ ROOT = Path(__file__).parent.parent
 PASSWORD = "s3cret-marker"
 
 SETTINGS = """
-import os
+import os, pathlib
+PASSWORD_FILE = pathlib.Path("password")
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["faststream_django", "shop"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 FASTSTREAM = {
     "default": {
         "URL": os.environ["WORKER_URL"],
+        **({"PASSWORD": PASSWORD_FILE.read_text} if PASSWORD_FILE.exists() else {}),
         "QUEUES": {"worker-done": {}},
         "CONNECT_TIMEOUT": 2.0,
         "SHUTDOWN_TIMEOUT": 5.0,
@@ -222,3 +224,24 @@ def test_queue_with_other_arguments_ends_the_worker(start_worker, rabbitmq, queu
 
     assert worker.wait() == 1
     assert "PRECONDITION_FAILED" in worker.output
+
+
+def test_worker_logs_in_anew_with_the_password_of_the_moment(rabbitmq, queues, start_worker, tmp_path):
+    """As a token is; the driver's own connection would go on with the first one for ever."""
+    orders, _ = queues
+    rabbitmq.ctl("add_user", "rotating", "first")
+    rabbitmq.ctl("set_permissions", "rotating", ".*", ".*", ".*")
+    try:
+        (tmp_path / "password").write_text("first")
+        worker = start_worker(rabbitmq.url("rotating").replace(":guest@", "@"))
+        worker.wait_for("Consuming from")
+        rabbitmq.ctl("change_password", "rotating", "second")
+        (tmp_path / "password").write_text("second")
+        rabbitmq.ctl("close_all_user_connections", "rotating", "rotated")
+
+        rabbitmq.publish(b'{"id": 1}', orders, content_type="application/json")
+        worker.wait_for("handling", timeout=60)
+
+        assert worker.stop() == 0
+    finally:
+        rabbitmq.ctl("delete_user", "rotating")

@@ -48,7 +48,7 @@ class RabbitBackend(Backend):
     @property
     def broker(self) -> RabbitBroker:
         if self._broker is None:
-            self._broker = self._make_broker(self.settings.urls[0])
+            self._broker = self._make_broker(next(iter(self.settings.urls), "amqp://"))
         return self._broker
 
     def _broker_from_options(self, url: str) -> RabbitBroker:

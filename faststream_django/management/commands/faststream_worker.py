@@ -60,7 +60,7 @@ def _settings(alias: str) -> BrokerSettings:
         settings = broker_settings(alias)
     except InvalidBroker as error:
         raise CommandError(str(error)) from None
-    if settings.urls[0].startswith("memory:"):
+    if settings.is_embedded:
         raise CommandError(
             f"Broker {alias!r} is the embedded one (memory://): the process that publishes "
             "consumes as well, no worker is needed. Set its 'URL' to amqp://... to run a worker."
