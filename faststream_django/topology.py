@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from faststream_django.setting import Reader, Setting
+from faststream_django.setting import Reader, Setting, shown
 
 __all__ = ["Binding", "ExchangeSettings", "QueueSettings", "read_exchanges", "read_queues"]
+
+# What pamqp lets pass; RabbitMQ itself takes any UTF-8.
+_DRIVER_NAME = re.compile(r"[a-zA-Z0-9-_.:@#,/+ ]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class ExchangeSettings:
 
 def read_queues(given: Setting) -> tuple[QueueSettings, ...]:
     """Read QUEUES."""
-    return tuple(_queue(name, options) for name, options in _named(given))
+    return tuple(_queue(name, options) for name, options in _named(given, queue_name))
 
 
 def _queue(name: str, given: Setting) -> QueueSettings:
@@ -62,7 +66,31 @@ def _queue(name: str, given: Setting) -> QueueSettings:
 
 def read_exchanges(given: Setting) -> tuple[ExchangeSettings, ...]:
     """Read EXCHANGES."""
-    return tuple(ExchangeSettings(name=name, **options.read(_EXCHANGE)) for name, options in _named(given))
+    return tuple(
+        ExchangeSettings(name=name, **options.read(_EXCHANGE))
+        for name, options in _named(given, exchange_name)
+    )
+
+
+def queue_name(given: Setting) -> str:
+    """Read the name of a queue, as the driver can declare it."""
+    name = given.name()
+    if not _DRIVER_NAME.fullmatch(name):
+        given.refuse(
+            f"{shown(name)}: the AMQP driver declares only names of the letters a to z and A to Z, digits, "
+            "spaces and - _ . : @ # , / +"
+        )
+    return name
+
+
+def exchange_name(given: Setting) -> str:
+    """Read the name of an exchange, as the driver can declare it."""
+    name = queue_name(given)
+    if len(name) > 127:
+        given.refuse(
+            f"{shown(name)}: the AMQP driver declares exchanges with names of at most 127 characters"
+        )
+    return name
 
 
 def _exchange_type(given: Setting) -> Any:
@@ -71,10 +99,10 @@ def _exchange_type(given: Setting) -> Any:
     return given.choice(["direct", "topic", "fanout", "headers"])
 
 
-def _named(given: Setting) -> list[tuple[str, Setting]]:
+def _named(given: Setting, read_name: Callable[[Setting], str]) -> list[tuple[str, Setting]]:
     """Read a list of names, or a dict of names and their options."""
     if isinstance(given.value, (list, tuple)):
-        names = [given[index].name() for index in range(len(given.value))]
+        names = [read_name(given[index]) for index in range(len(given.value))]
         if len(set(names)) < len(names):
             given.refuse("a name stands there twice")
         return [(name, Setting(given.place, {})) for name in names]
@@ -82,7 +110,7 @@ def _named(given: Setting) -> list[tuple[str, Setting]]:
         given.refuse("must be a list of names, or a dict of names and their options")
     return [
         (
-            Setting(given.place, name).name(),
+            read_name(Setting(given.place, name)),
             Setting(given[name].place, {} if options is None else options),
         )
         for name, options in given.value.items()
@@ -94,7 +122,7 @@ def _bindings(given: Setting) -> tuple[Binding, ...]:
     if isinstance(given.value, (list, tuple)):
         return tuple(binding for each in given.items() for binding in _bindings(each))
     return tuple(
-        _binding(Setting(given.place, source).name(), binding)
+        _binding(exchange_name(Setting(given.place, source)), binding)
         for source in given.mapping()
         for binding in given[source].items()
     )

@@ -363,7 +363,7 @@ def test_a_name_that_amqp_cannot_carry_is_refused(key, name, form):
 
 
 def test_a_name_may_have_255_bytes():
-    assert parsed(QUEUES=["ä" * 127 + "a"]).queues[0].name == "ä" * 127 + "a"
+    assert parsed(QUEUES=["a" * 255]).queues[0].name == "a" * 255
 
 
 @pytest.mark.parametrize("options", [False, 0, "", "quorum", ["quorum"]])
@@ -622,3 +622,21 @@ def test_an_error_carries_no_frame_that_holds_a_url(settings):
 
 def test_redacted_is_offered_here_too():
     assert redacted("amqp://guest:hunter2@host/") == "amqp://guest:***@host/"
+
+
+@pytest.mark.parametrize("name", ["очередь", "a%b", "größe", "a\\b"])
+@pytest.mark.parametrize("key", ["QUEUES", "EXCHANGES"])
+def test_names_that_the_driver_cannot_declare_are_refused(key, name):
+    for given in ([name], {name: {}}, {"fine": {"bind": {name: "key"}}}):
+        with pytest.raises(InvalidBroker, match="the AMQP driver declares only names") as raised:
+            broker_settings_from("default", {"URL": "memory://", key: given})
+
+        assert repr(name) in str(raised.value)
+
+
+def test_exchange_names_have_at_most_127_characters():
+    fine, long = "x" * 127, "x" * 128
+    broker_settings_from("default", {"URL": "memory://", "EXCHANGES": [fine], "QUEUES": [long]})
+
+    with pytest.raises(InvalidBroker, match="at most 127 characters"):
+        broker_settings_from("default", {"URL": "memory://", "EXCHANGES": [long]})

@@ -142,7 +142,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def connect(self, url: str) -> Session:
-        """Open a session, declare the topology; raise BrokerUnavailable or BrokerRefused with the reason.
+        """Open a session and begin to declare; raise BrokerUnavailable or BrokerRefused with the reason.
 
         Called on the loop thread; cancelled when the connect timeout passes.
         """

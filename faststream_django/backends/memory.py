@@ -15,7 +15,7 @@ from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.backends.rabbit_errors import explained, publish_error
 from faststream_django.backends.rabbit_properties import basic_publish
-from faststream_django.backends.rabbit_topology import declare_topology
+from faststream_django.backends.rabbit_topology import Topology
 from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MemorySession(Session):
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
 
     async def open(self, settings: BrokerSettings) -> None:
-        self._topology_errors = await declare_topology(self._connection, settings)
+        await Topology(settings).declare(self._connection.channel, self._topology_errors)
         self._channel = await self._connection.channel(on_return_raises=True)
 
     def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:  # noqa: ARG002

@@ -23,6 +23,7 @@ from faststream_django.backends.rabbit_driver import RabbitConnection, make_wire
 from faststream_django.backends.rabbit_errors import connect_error, drop_frames
 from faststream_django.backends.rabbit_logging import quieten_aiormq
 from faststream_django.backends.rabbit_session import RabbitSession
+from faststream_django.backends.rabbit_topology import Topology
 from faststream_django.conf import BrokerSettings
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages import Message
@@ -44,6 +45,7 @@ class RabbitBackend(Backend):
         quieten_aiormq()
         self._make_broker = make_broker or self._broker_from_options
         self._broker: RabbitBroker | None = None
+        self._topology = Topology(settings)
 
     @property
     def broker(self) -> RabbitBroker:
@@ -69,8 +71,7 @@ class RabbitBackend(Backend):
         connection = self._connection(url)
         try:
             await connection.connect()
-            session = RabbitSession(connection, self.settings)
-            await session.open()
+            session = RabbitSession(connection, self._topology, self.settings.connect_timeout)
         except Exception as error:
             await _close_quietly(connection)
             drop_frames(error)
@@ -78,6 +79,7 @@ class RabbitBackend(Backend):
         except BaseException:
             await _close_quietly(connection)
             raise
+        session.declare()
         return session
 
     def _connection(self, url: str) -> RabbitConnection:

@@ -18,6 +18,7 @@ from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands
 from yarl import URL
 
+from faststream_django.backends.rabbit_declaring import DeclaringChannel
 from faststream_django.backends.rabbit_wire import Wire
 
 __all__ = ["RabbitConnection", "fits_wire", "make_wire"]
@@ -80,11 +81,21 @@ class RabbitConnection(Connection):
 
     async def open_channel(self) -> Channel:
         """Open a channel with publisher confirms, on which a returned message is an error."""
+        return await self._open_channel(publisher_confirms=True)
+
+    async def open_declaring_channel(self) -> Channel | DeclaringChannel:
+        """Open a channel to declare on; at most one at a time, for which a number is kept."""
+        channel = await self._open_channel(publisher_confirms=False)
+        return channel if self.wire is None else DeclaringChannel(channel, self.wire)
+
+    async def _open_channel(self, *, publisher_confirms: bool) -> Channel:
         await self.connected.wait()
         if self.is_closed:
             raise ChannelInvalidStateError("the connection is closed")
         number = self._free_number()
-        channel = self.channels[number] = _Channel(self, number, frame_buffer=self.FRAME_BUFFER_SIZE)
+        channel = self.channels[number] = _Channel(
+            self, number, frame_buffer=self.FRAME_BUFFER_SIZE, publisher_confirms=publisher_confirms
+        )
         await channel.open()
         return channel
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
+
+from aiormq.exceptions import ChannelInvalidStateError
 
 from faststream_django.backends.base import Delivery, NotSent, Session, Settled
 from faststream_django.backends.rabbit_channel import PublishChannel
@@ -14,11 +17,12 @@ from faststream_django.backends.rabbit_driver import RabbitConnection
 from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_line import Line, Lines
 from faststream_django.backends.rabbit_plain_channel import PlainChannel
-from faststream_django.backends.rabbit_topology import declare_topology
-from faststream_django.conf import BrokerSettings
+from faststream_django.backends.rabbit_topology import Topology
 from faststream_django.messages import Message
 
 __all__ = ["RabbitSession"]
+
+logger = logging.getLogger("faststream_django.connection")
 
 # Bytes of a frame where the broker sets no limit (frame_max = 0).
 FRAME_MAX = 128 * 1024
@@ -33,9 +37,12 @@ class RabbitSession(Session):
     exchange, which is what AMQP 0-9-1 promises.
     """
 
-    def __init__(self, connection: RabbitConnection, settings: BrokerSettings) -> None:
+    def __init__(self, connection: RabbitConnection, topology: Topology, declare_limit: float) -> None:
         self._connection = connection
-        self._settings = settings
+        self._topology = topology
+        self._declare_limit = declare_limit
+        self._is_ready = not topology
+        self._declaring = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self.closed = self._loop.create_future()
         connection.closing.add_done_callback(self._on_close)
@@ -48,8 +55,10 @@ class RabbitSession(Session):
         self._tasks: set[asyncio.Task[None]] = set()
         self._answered_at = 0.0
 
-    async def open(self) -> None:
-        self._topology_errors = await declare_topology(self._connection, self._settings)
+    def declare(self) -> None:
+        """Begin to declare what the settings name; messages wait for it, within the limit."""
+        if self._topology:
+            self._in_background(self._declare())
 
     def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:
         if self.closed.done():
@@ -59,7 +68,7 @@ class RabbitSession(Session):
         line = self._lines[message.exchange]
         is_alone = not more and line.is_idle
         line.pending[delivery] = None
-        if is_alone and self._connection.is_writable:
+        if is_alone and self._is_ready and self._connection.is_writable:
             line.flush()
         elif line not in self._to_flush:
             # What comes in the same round of the loop is written together.
@@ -71,6 +80,8 @@ class RabbitSession(Session):
         self._lines.withdraw(delivery)
 
     def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002 - a shortage holds up every line
+        if not self._is_ready:
+            return "the queues and exchanges of FASTSTREAM are still being declared"
         return self._lines.shortage
 
     @property
@@ -92,6 +103,8 @@ class RabbitSession(Session):
 
     def _flush(self) -> None:
         lines, self._to_flush = self._to_flush, set()
+        if not self._is_ready:
+            return
         if self._connection.is_writable:
             for line in lines:
                 line.flush()
@@ -99,9 +112,33 @@ class RabbitSession(Session):
             self._loop.call_later(BLOCKED_PAUSE, self._flush_all)
 
     def _flush_all(self) -> None:
-        """Go on after the broker was blocked, or the socket full."""
-        if self._connection.is_writable:
+        """Go on after the broker was blocked, the socket full, or the topology not declared."""
+        if self._is_ready and self._connection.is_writable:
             self._lines.flush()
+
+    async def _declare(self) -> None:
+        timer = self._loop.call_later(self._declare_limit, self._go_on)
+        try:
+            async with self._declaring:
+                await self._topology.declare(self._connection.open_declaring_channel, self._topology_errors)
+        except (ConnectionError, ChannelInvalidStateError):  # the session ends
+            return
+        finally:
+            timer.cancel()
+            self._become_ready()
+
+    def _go_on(self) -> None:
+        logger.warning(
+            "broker=%s declaring takes longer than %gs: messages are sent meanwhile",
+            self._topology.alias,
+            self._declare_limit,
+        )
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._is_ready = True
+        if not self.closed.done():
+            self._flush_all()
 
     def _in_background(self, closing: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(closing)

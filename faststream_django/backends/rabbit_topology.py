@@ -1,94 +1,211 @@
-"""Declares the configured exchanges, queues and bindings when a connection is made."""
+"""Declares exchanges, queues and bindings: those of the settings, and those that are asked for later."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ConnectionCommandInvalid,
+)
 
+from faststream_django.backends.rabbit_declaring import ConnectionEnded
 from faststream_django.conf import BrokerSettings
 from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
-__all__ = ["declare_topology"]
+__all__ = ["Declaration", "Topology", "declarations", "declare"]
 
 logger = logging.getLogger("faststream_django.connection")
 
-Step = Callable[[AbstractChannel], Awaitable[object]]
+OpenChannel = Callable[[], Awaitable[Any]]
 
 
-async def declare_topology(connection: AbstractConnection, settings: BrokerSettings) -> dict[str, str]:
-    """Declare on channels of their own; return why a name could not be declared.
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One method that declares; `names` are the exchanges and queues whose messages miss it."""
 
-    A failed declaration is logged at ERROR and keeps nothing else from being declared or published:
-    the broker closes the channel for it, so the next step gets a new one.
+    names: tuple[str, ...]
+    text: str
+    send: Callable[[Any], Awaitable[object]] = field(compare=False, repr=False)
+
+
+Failed = Callable[[Declaration, BaseException], None]
+
+
+class Topology:
+    """What the settings of an alias declare, on each of its connections.
+
+    A failure is told once in the log, and in the errors of what is published there. A declaration that the
+    broker ends the connection for is not sent again: no connection would live.
     """
-    errors: dict[str, str] = {}
-    if not settings.declare or not (settings.queues or settings.exchanges):
-        return errors
-    channel: AbstractChannel | None = None
-    for name, step in _steps(settings):
-        if channel is None or channel.is_closed:
-            channel = await connection.channel(publisher_confirms=False)
-        try:
-            await step(channel)
-        except (ChannelClosed, ChannelInvalidStateError) as error:
-            errors.setdefault(name, str(error))
-            logger.error("broker=%s declare=%r error=%r", settings.alias, name, str(error))  # noqa: TRY400
-            channel = None
-    if channel is not None:
-        await channel.close()
-    return errors
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.alias = settings.alias
+        passive = settings.declare == "passive"
+        self._declarations = (
+            tuple(declarations(settings.queues, settings.exchanges, passive=passive))
+            if settings.declare
+            else ()
+        )
+        self._fatal: dict[Declaration, str] = {}
+        self._told: set[tuple[Declaration, str]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._declarations)
+
+    async def declare(self, open_channel: OpenChannel, errors: dict[str, str]) -> None:
+        """Declare everything; note in `errors` why a name could not be declared."""
+        for declaration, reason in self._fatal.items():
+            _note(errors, declaration, reason)
+
+        def failed(declaration: Declaration, error: BaseException) -> None:
+            reason = _reason(error)
+            if isinstance(error, ConnectionEnded):
+                self._fatal[declaration] = reason
+            _note(errors, declaration, reason)
+            if (declaration, reason) not in self._told:
+                self._told.add((declaration, reason))
+                logger.error("broker=%s declare=%r error=%r", self.alias, declaration.text, reason)
+
+        await declare(open_channel, [each for each in self._declarations if each not in self._fatal], failed)
 
 
-def _steps(settings: BrokerSettings) -> Iterator[tuple[str, Step]]:
-    passive = settings.declare == "passive"
-    for exchange in settings.exchanges:
-        yield exchange.name, _exchange_step(exchange, passive=passive)
-    for queue in settings.queues:
-        yield queue.name, _queue_step(queue, passive=passive)
+async def declare(open_channel: OpenChannel, wanted: Iterable[Declaration], failed: Failed) -> None:
+    """Declare on channels of their own, without waiting for one answer before the next question.
+
+    The broker closes the channel for a declaration that fails, so those that were sent after it are sent
+    again. Raises ConnectionEnded if it closes the connection, ConnectionResetError if that is lost.
+    """
+    left = list(wanted)
+    while left:
+        channel = await open_channel()
+        errors = await asyncio.gather(*(_attempt(each, channel) for each in left))
+        again: list[Declaration] = []
+        is_closed = False
+        for declaration, error in zip(left, errors, strict=True):
+            if error is None:
+                continue
+            if is_closed and _is_of_channel(error):
+                again.append(declaration)
+                continue
+            is_closed = is_closed or _is_of_channel(error)
+            if _is_of_channel(error) and not isinstance(error, ChannelClosed | ConnectionEnded):
+                raise ConnectionResetError(_reason(error)) from error
+            failed(declaration, error)
+            if isinstance(error, ConnectionEnded):
+                raise error
+        if not channel.is_closed:
+            await channel.close()
+        left = again
+
+
+def declarations(
+    queues: Iterable[QueueSettings], exchanges: Iterable[ExchangeSettings], *, passive: bool = False
+) -> Iterator[Declaration]:
+    """Return what is to be declared, in an order in which each finds what it needs."""
+    queues, exchanges = tuple(queues), tuple(exchanges)
+    targets: tuple[QueueSettings | ExchangeSettings, ...] = (*exchanges, *queues)
+    for exchange in exchanges:
+        yield _exchange(exchange, passive=passive)
+    for queue in queues:
+        yield _queue(queue, passive=passive)
     if passive:  # AMQP has no passive bind
         return
-    for exchange in settings.exchanges:
-        for binding in exchange.bindings:
-            yield exchange.name, _bind_step(exchange.name, binding, to_queue=False)
-    for queue in settings.queues:
-        for binding in queue.bindings:
-            yield queue.name, _bind_step(queue.name, binding, to_queue=True)
+    for target in targets:
+        for binding in target.bindings:
+            yield _binding(target, binding)
 
 
-def _exchange_step(exchange: ExchangeSettings, *, passive: bool) -> Step:
-    return lambda channel: channel.exchange_declare(
-        exchange.name,
-        exchange_type=exchange.type,
-        passive=passive,
-        durable=exchange.durable,
-        auto_delete=exchange.auto_delete,
-        internal=exchange.internal,
-        arguments=dict(exchange.arguments),
+async def _attempt(declaration: Declaration, channel: Any) -> BaseException | None:
+    try:
+        await declaration.send(channel)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return error
+    except ConnectionCommandInvalid as error:  # from a channel of aiormq
+        return ConnectionEnded(str(error))
+    except Exception as error:  # noqa: BLE001 - sorted out by declare()
+        return error
+    return None
+
+
+def _is_of_channel(error: BaseException) -> bool:
+    """Tell whether the channel is closed with it; else the driver refused the values alone."""
+    return isinstance(error, AMQPError | ChannelInvalidStateError | ConnectionError | asyncio.CancelledError)
+
+
+def _note(errors: dict[str, str], declaration: Declaration, reason: str) -> None:
+    for name in declaration.names:
+        errors.setdefault(name, reason if len(declaration.names) == 1 else f"{declaration.text}: {reason}")
+
+
+def _reason(error: BaseException) -> str:
+    return (
+        str(error) if isinstance(error, AMQPError | ConnectionEnded) else f"{type(error).__name__}: {error}"
     )
 
 
-def _queue_step(queue: QueueSettings, *, passive: bool) -> Step:
+def _exchange(exchange: ExchangeSettings, *, passive: bool) -> Declaration:
+    return Declaration(
+        (exchange.name,),
+        f"exchange {exchange.name!r}",
+        lambda channel: channel.exchange_declare(
+            exchange.name,
+            exchange_type=exchange.type,
+            passive=passive,
+            durable=exchange.durable,
+            auto_delete=exchange.auto_delete,
+            internal=exchange.internal,
+            arguments=_arguments(exchange.arguments),
+        ),
+    )
+
+
+def _queue(queue: QueueSettings, *, passive: bool) -> Declaration:
     # As FastStream declares it, so that a subscriber of the same queue agrees.
     arguments = {"x-queue-type": queue.type, **queue.arguments}
-    return lambda channel: channel.queue_declare(
-        queue.name,
-        passive=passive,
-        durable=queue.durable,
-        exclusive=queue.exclusive,
-        auto_delete=queue.auto_delete,
-        arguments=arguments,
+    return Declaration(
+        (queue.name,),
+        f"queue {queue.name!r}",
+        lambda channel: channel.queue_declare(
+            queue.name,
+            passive=passive,
+            durable=queue.durable,
+            exclusive=queue.exclusive,
+            auto_delete=queue.auto_delete,
+            arguments=_arguments(arguments),
+        ),
     )
 
 
-def _bind_step(name: str, binding: Binding, *, to_queue: bool) -> Step:
-    arguments = dict(binding.arguments)
-    if to_queue:
-        return lambda channel: channel.queue_bind(
-            name, binding.source, routing_key=binding.routing_key, arguments=arguments
-        )
-    return lambda channel: channel.exchange_bind(
-        name, binding.source, routing_key=binding.routing_key, arguments=arguments
+def _binding(target: QueueSettings | ExchangeSettings, binding: Binding) -> Declaration:
+    kind, bind = (
+        ("queue", "queue_bind") if isinstance(target, QueueSettings) else ("exchange", "exchange_bind")
     )
+    return Declaration(
+        (target.name, binding.source),
+        f"binding of {kind} {target.name!r} to exchange {binding.source!r} by {binding.routing_key!r}",
+        lambda channel: getattr(channel, bind)(
+            target.name,
+            binding.source,
+            routing_key=binding.routing_key,
+            arguments=_arguments(binding.arguments),
+        ),
+    )
+
+
+def _arguments(value: Any) -> Any:
+    """Return them as pamqp takes them, which knows bytes by the name of bytearray only."""
+    if isinstance(value, Mapping):
+        return {name: _arguments(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_arguments(each) for each in value]
+    return bytearray(value) if isinstance(value, bytes) else value

@@ -9,6 +9,7 @@ from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
 from faststream_django.backends import rabbit_driver
 from faststream_django.backends.rabbit_driver import RabbitConnection, fits_wire, make_wire
 from faststream_django.backends.rabbit_session import RabbitSession
+from faststream_django.backends.rabbit_topology import Topology
 from faststream_django.conf import BrokerSettings
 
 
@@ -88,7 +89,7 @@ def test_session_knows_when_it_last_heard_from_the_peer(rabbitmq, has_wire):
         settings = BrokerSettings(urls=(rabbitmq.url(),), backend="")
         connection = RabbitConnection(rabbitmq.url(), wire=make_wire() if has_wire else None)
         await connection.connect()
-        session = RabbitSession(connection, settings)
+        session = RabbitSession(connection, Topology(settings), 3.0)
         before = time.monotonic()
         await connection.open_channel()
         heard_at, after = session.heard_at, time.monotonic()

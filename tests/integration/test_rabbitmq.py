@@ -278,7 +278,10 @@ def test_topology_is_declared_on_connect(connect, rabbitmq):
     rabbitmq.delete_exchange("audit", "orders")
 
 
-def test_topology_that_cannot_be_declared_wedges_nothing(connect, rabbitmq, queue, caplog):
+@pytest.mark.parametrize("has_wire", [True, False])
+def test_topology_that_cannot_be_declared_wedges_nothing(connect, rabbitmq, caplog, has_wire, monkeypatch):
+    if not has_wire:
+        monkeypatch.setattr("faststream_django.backends.rabbit.make_wire", lambda: None)
     rabbitmq.declare_exchange("taken", "fanout")
     rabbitmq.declare_queue("short", arguments={"x-max-length": 5})
     connection = connect(
@@ -293,8 +296,9 @@ def test_topology_that_cannot_be_declared_wedges_nothing(connect, rabbitmq, queu
 
     assert [stored.body for stored in rabbitmq.drain("fine")] == [b"x", b"y"]
     logged = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert any("declare='taken'" in text and "inequivalent arg 'type'" in text for text in logged)
-    assert any("declare='short'" in text and "inequivalent arg 'x-max-length'" in text for text in logged)
+    assert len(logged) == 2
+    assert any("exchange 'taken'" in text and "inequivalent arg 'type'" in text for text in logged)
+    assert any("queue 'short'" in text and "inequivalent arg 'x-max-length'" in text for text in logged)
     rabbitmq.delete_queue("short", "fine")
     rabbitmq.delete_exchange("taken")
 
