@@ -6,6 +6,7 @@ import tracemalloc
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
+from time import monotonic
 
 import pytest
 from pamqp.commands import Basic
@@ -123,13 +124,19 @@ def test_topic_pattern_of_many_hashes_is_matched_in_no_time():
         ({"x-match": "any-with-x", "x-kind": 1}, {"x-kind": 1}, True),
         ({"a": 1}, {"a": True}, False),
         ({"a": 1}, {"a": "1"}, False),
-        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"a": 1.0}, False),
+        ({"a": 1.0}, {"a": 1}, False),
         ({"a": True}, {"a": 1}, False),
         ({"a": Decimal(1)}, {"a": 1}, False),
         ({"a": Decimal("1.0")}, {"a": Decimal(1)}, False),
         ({"a": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, {"a": 60}, True),
+        ({"a": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, {"a": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, False),
+        ({"a": 60_000}, {"a": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, True),
         ({"a": "x"}, {"a": bytearray(b"x")}, True),
         ({"a": [1]}, {"a": [1]}, True),
+        ({"a": [1]}, {"a": [1.0]}, False),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, True),
+        ({"a": {"b": 1}}, {"a": {"b": True}}, False),
     ],
 )
 def test_header_arguments_match_as_in_rabbitmq(arguments, headers, expected):
@@ -421,6 +428,59 @@ def test_expired_message_is_dead_lettered_although_nobody_asks():
         await broker.stop()
 
     asyncio.run(wait_for_dead_letter())
+
+
+# Queues that expire
+
+
+@pytest.mark.parametrize("milliseconds", [0, -1, "5", 1.5, True, 2**32])
+def test_expiry_that_is_no_number_of_milliseconds_is_refused(server, milliseconds):
+    with pytest.raises(ServerRefused, match="invalid arg 'x-expires' for queue 'q'"):
+        server.declare_queue("q", arguments={"x-expires": milliseconds})
+
+
+def test_queue_in_use_does_not_expire(server, monkeypatch):
+    now = monotonic()
+    monkeypatch.setattr("faststream_django.backends.memory_queue.time.monotonic", lambda: now)
+    server.declare_exchange("dlx", "fanout")
+    server.bind(server.declare_queue("dead"), "dlx")
+    arguments = {"x-expires": 1000, "x-dead-letter-exchange": "dlx"}
+    queue = server.declare_queue("q", arguments=arguments)
+
+    now += 0.9
+    server.declare_queue("q", arguments=arguments)
+    now += 0.9
+    server.drain("q")
+    now += 0.9
+    consumer = Holder()
+    queue.add_consumer(consumer)
+    now += 9
+    assert server.queue("q") is queue
+    queue.remove_consumer(consumer)
+    now += 0.9
+    server.publish("", "q", Basic.Properties(), b"x")
+    assert server.count("q") == 1
+    now += 0.1
+
+    assert server.publish("", "q", Basic.Properties(), b"x") == "returned"
+    assert server.count("dead") == 0
+    assert server.declare_queue("q", arguments=arguments) is not queue
+
+
+class Holder:
+    def has_room(self):
+        return False
+
+    def take(self, envelope):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_copies_to_what_is_no_list_are_refused(server, header):
+    server.declare_queue("q")
+
+    with pytest.raises(ServerRefused, match="unacceptable_type_in_header"):
+        server.publish("", "q", Basic.Properties(headers={header: "q"}), b"x")
 
 
 # The server of a process

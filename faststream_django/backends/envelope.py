@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from faststream_django.messages import Message
 
-__all__ = ["DeathReason", "Envelope", "as_message", "bury", "is_cycle"]
+__all__ = ["DeathReason", "Envelope", "as_message", "bury", "is_cycle", "strings"]
 
 DeathReason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
@@ -29,6 +29,8 @@ class Envelope:
 
     exchange: str
     routing_key: str
+    copy_keys: Sequence[str] = ()
+    """The keys of its headers CC and BCC, which it was routed by too."""
     header: bytes
     body: bytes
     ttl: float | None = None
@@ -36,12 +38,20 @@ class Envelope:
     deliveries: int = 0
 
     @classmethod
-    def seal(cls, exchange: str, routing_key: str, properties: Basic.Properties, body: bytes) -> Envelope:
+    def seal(
+        cls,
+        exchange: str,
+        routing_key: str,
+        properties: Basic.Properties,
+        body: bytes,
+        copy_keys: Sequence[str] = (),
+    ) -> Envelope:
         from pamqp.header import ContentHeader
 
         return cls(
             exchange=exchange,
             routing_key=routing_key,
+            copy_keys=copy_keys,
             header=ContentHeader(body_size=len(body), properties=properties).marshal(),
             body=body,
             ttl=int(properties.expiration) / 1000 if properties.expiration else None,
@@ -101,7 +111,7 @@ def bury(queue: str, envelope: Envelope, reason: DeathReason) -> Basic.Propertie
         "queue": queue,
         "time": datetime.now(tz=UTC),
         "exchange": envelope.exchange,
-        "routing-keys": [envelope.routing_key],
+        "routing-keys": [envelope.routing_key, *strings(headers.get("CC"))],
     }
     if properties.expiration:
         death["original-expiration"] = properties.expiration
@@ -127,6 +137,11 @@ def is_cycle(queue: str, properties: Basic.Properties, reason: DeathReason) -> b
         if death.get("queue") == queue:
             return True
     return False
+
+
+def strings(value: object) -> list[str]:
+    """Return the strings of a list, as RabbitMQ reads CC and BCC."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _deaths(headers: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

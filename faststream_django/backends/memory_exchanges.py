@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,13 +121,15 @@ class Exchanges:
             del self._exchanges[exchange.name]
             self.unbind(exchange)
 
-    def route(self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Queue]:
+    def route(
+        self, exchange: Exchange, routing_keys: Collection[str], headers: Mapping[str, Any]
+    ) -> Iterable[Queue]:
         """Return the queues that a message reaches from the exchange, each once."""
         queues: dict[str, Queue] = {}
         seen = {exchange.name}
         exchanges = [exchange]
         for current in exchanges:
-            for destination in self._destinations(current, routing_key, headers):
+            for destination in self._destinations(current, routing_keys, headers):
                 if isinstance(destination, Queue):
                     queues[destination.name] = destination
                 elif destination.name not in seen:
@@ -136,14 +138,14 @@ class Exchanges:
         return queues.values()
 
     def _destinations(
-        self, exchange: Exchange, routing_key: str, headers: Mapping[str, Any]
+        self, exchange: Exchange, routing_keys: Collection[str], headers: Mapping[str, Any]
     ) -> list[Queue | Exchange]:
         if not exchange.name:
-            return [self._queues[routing_key]] if routing_key in self._queues else []
+            return [self._queues[key] for key in routing_keys if key in self._queues]
         destinations = [
             bound.destination
             for bound in exchange.bindings
-            if matches(exchange.type, bound.routing_key, bound.arguments, routing_key, headers)
+            if matches(exchange.type, bound.routing_key, bound.arguments, routing_keys, headers)
         ]
         alternate = exchange.arguments.get("alternate-exchange")
         if not destinations and alternate in self._exchanges:

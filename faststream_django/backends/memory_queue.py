@@ -75,9 +75,21 @@ class Queue:
         self._consumers: deque[Consumer] = deque()
         self._timer: tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None = None
         self._has_warned = False
+        self._unused_since = time.monotonic()
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}: {len(self._ready)} ready>"
+
+    def touch(self) -> None:
+        """Let the time of ``x-expires`` begin anew."""
+        self._unused_since = time.monotonic()
+
+    def has_expired(self) -> bool:
+        """Tell whether nobody has used the queue for the time of ``x-expires``."""
+        milliseconds: int | None = self.arguments.get("x-expires")
+        if milliseconds is None or self._consumers:
+            return False
+        return time.monotonic() - self._unused_since >= milliseconds / 1000
 
     def count(self) -> int:
         """Return how many messages are ready."""
@@ -143,12 +155,14 @@ class Queue:
             if consumer not in self._consumers:
                 return
             self._consumers.remove(consumer)
+            self.touch()
             if self.auto_delete and not self._consumers:
                 self._host.delete_queue(self)
 
     def drain(self) -> list[Envelope]:
         """Take out everything that is ready."""
         with self._host.lock:
+            self.touch()
             drained = []
             self._drop_expired()
             while self._ready:
@@ -211,7 +225,10 @@ class Queue:
     def _on_timer(self) -> None:
         with self._host.lock:
             self._timer = None
-            self._drop_expired()
+            if self.has_expired():
+                self._host.delete_queue(self)  # what lies in it is not dead-lettered
+            else:
+                self._drop_expired()
 
     def _would_overflow(self, envelope: Envelope) -> bool:
         length = self.arguments.get("x-max-length")

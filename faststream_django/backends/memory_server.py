@@ -1,7 +1,8 @@
 """The embedded broker: exchanges, bindings and queues in this process, with RabbitMQ's rules.
 
 It is meant for development and tests: nothing survives the process, queues hand out in order of
-arrival whatever the priority, and a stream is an ordinary queue.
+arrival whatever the priority, and a stream is an ordinary queue. Where versions of RabbitMQ differ it
+follows 4.0.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from faststream_django.backends.envelope import DeathReason, Envelope, as_message, bury, is_cycle
+from faststream_django.backends.envelope import DeathReason, Envelope, as_message, bury, is_cycle, strings
 from faststream_django.backends.memory_exchanges import Exchange, Exchanges
 from faststream_django.backends.memory_queue import Queue
-from faststream_django.backends.memory_refusals import ServerRefused, refuse_other
+from faststream_django.backends.memory_refusals import (
+    ServerRefused,
+    refuse_expiry,
+    refuse_no_list,
+    refuse_other,
+)
 
 if TYPE_CHECKING:
     from pamqp.commands import Basic
@@ -89,6 +95,7 @@ class MemoryServer:
     def queue(self, name: str) -> Queue:
         """Return the queue or raise NOT_FOUND."""
         with self.lock:
+            self._delete_expired()
             if name not in self._queues:
                 raise ServerRefused(404, f"NOT_FOUND - no queue '{name}' in vhost '/'")
             return self._queues[name]
@@ -111,9 +118,11 @@ class MemoryServer:
     ) -> Queue:
         """Declare a queue, or verify it if ``passive``; without a name it gets one."""
         with self.lock:
+            self._delete_expired()
             name = name or f"amq.gen-{uuid.uuid4().hex}"
             queue = self.queue(name) if passive else self._queues.get(name)
             if queue is None:
+                refuse_expiry(name, arguments or {})
                 queue = self._queues[name] = Queue(
                     self,
                     name,
@@ -138,6 +147,7 @@ class MemoryServer:
                 current = {key: getattr(queue, key) for key in wanted}
                 wanted |= {"x-queue-type": "classic", **(arguments or {})}
                 refuse_other("queue", name, wanted, current | queue.arguments)
+            queue.touch()
             return queue
 
     def declare_exchange(
@@ -182,6 +192,11 @@ class MemoryServer:
                 del self._queues[queue.name]
             self._exchanges.unbind(queue)
 
+    def _delete_expired(self) -> None:
+        """Delete the queues whose ``x-expires`` has passed; asked before anyone looks for a queue."""
+        for queue in [queue for queue in self._queues.values() if queue.has_expired()]:
+            self.delete_queue(queue)
+
     def release(self, owner: object) -> None:
         """Delete the exclusive queues of a connection that ends."""
         with self.lock:
@@ -202,17 +217,23 @@ class MemoryServer:
         """Put the message into every queue that is bound for it.
 
         ``returned``: no queue is, and it is mandatory; ``rejected``: a queue is full and says so,
-        other queues keep their copy.
+        other queues keep their copy. The headers CC and BCC name more routing keys; BCC is removed.
         """
         with self.lock:
+            self._delete_expired()
             target = self.exchange(exchange)
             if target.internal:
                 raise ServerRefused(
                     403,
                     f"ACCESS_REFUSED - cannot publish to internal exchange '{exchange}' in vhost '/'",
                 )
-            envelope = Envelope.seal(exchange, routing_key, properties, body)
-            queues = list(self._exchanges.route(target, routing_key, properties.headers or {}))
+            headers = dict(properties.headers or {})
+            refuse_no_list(headers)
+            copy_keys = strings(headers.get("CC")) + strings(headers.get("BCC"))
+            if headers.pop("BCC", None) is not None:
+                properties.headers = headers
+            envelope = Envelope.seal(exchange, routing_key, properties, body, copy_keys)
+            queues = list(self._exchanges.route(target, [routing_key, *copy_keys], headers))
             if not queues:
                 return "returned" if mandatory else "confirmed"
             accepted = [queue.put(envelope.copy()) for queue in queues]
@@ -229,9 +250,12 @@ class MemoryServer:
             target = self._exchanges.get(queue.arguments.get("x-dead-letter-exchange", NOWHERE))
             if target is None:
                 return
-            routing_key = queue.arguments.get("x-dead-letter-routing-key", envelope.routing_key)
+            self._delete_expired()
+            keys = [envelope.routing_key, *envelope.copy_keys]
+            if "x-dead-letter-routing-key" in queue.arguments:
+                keys = [queue.arguments["x-dead-letter-routing-key"]]
             properties = bury(queue.name, envelope, reason)
-            dead = Envelope.seal(target.name, routing_key, properties, envelope.body)
-            for destination in self._exchanges.route(target, routing_key, properties.headers or {}):
+            dead = Envelope.seal(target.name, keys[0], properties, envelope.body, keys[1:])
+            for destination in self._exchanges.route(target, keys, properties.headers or {}):
                 if not is_cycle(destination.name, properties, reason):
                     destination.put(dead.copy())

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["EXCHANGE_TYPES", "matches"]
 
@@ -18,17 +18,17 @@ def matches(
     exchange_type: str,
     binding_key: str,
     arguments: Mapping[str, Any],
-    routing_key: str,
+    routing_keys: Collection[str],
     headers: Mapping[str, Any],
 ) -> bool:
-    """Tell whether a binding of an exchange of this type takes the message."""
+    """Tell whether a binding of an exchange of this type takes the message, by any of its keys."""
     if exchange_type == "fanout":
         return True
     if exchange_type == "topic":
-        return matches_topic(binding_key, routing_key)
+        return any(matches_topic(binding_key, key) for key in routing_keys)
     if exchange_type == "headers":
         return matches_headers(arguments, headers)
-    return binding_key == routing_key
+    return binding_key in routing_keys
 
 
 def matches_topic(pattern: str, routing_key: str) -> bool:
@@ -80,25 +80,24 @@ def _skip_hashes(states: set[int], wanted: list[str]) -> set[int]:
 
 
 def _equal(wanted: Any, value: Any) -> bool:
-    return _comparable(wanted) == _comparable(value)
+    # RabbitMQ 4 has a binding's timestamp in seconds, and that of a header in milliseconds.
+    return _comparable(wanted, ticks=1) == _comparable(value, ticks=1000)
 
 
-def _comparable(value: Any) -> tuple[str, Any]:
-    """Return a value that is equal exactly where RabbitMQ's would be (measured with 3.10).
+def _comparable(value: Any, *, ticks: int) -> tuple[str, Any]:
+    """Return a value that is equal exactly where RabbitMQ's would be (measured with 4.0).
 
-    Unlike Python's, its booleans are no numbers, its decimals equal nothing but themselves, and a
-    timestamp is the number of its seconds.
+    Unlike Python's, its booleans, whole numbers, floats and decimals never equal each other. For RabbitMQ 3
+    an integer equals the same float, and a timestamp the number of its seconds.
     """
-    if isinstance(value, bool):
-        return "boolean", value
     if isinstance(value, Decimal):
         return "decimal", value.as_tuple()
     if isinstance(value, datetime):
-        value = int(value.timestamp())
-    elif isinstance(value, str):
-        value = value.encode()
-    if isinstance(value, int | float):
-        return "number", value
-    if isinstance(value, bytes | bytearray):
-        return "text", bytes(value)
+        return "int", int(value.timestamp()) * ticks
+    if isinstance(value, str | bytes | bytearray):
+        return "text", value.encode() if isinstance(value, str) else bytes(value)
+    if isinstance(value, list):
+        return "list", [_comparable(each, ticks=ticks) for each in value]
+    if isinstance(value, dict):
+        return "table", {key: _comparable(each, ticks=ticks) for key, each in value.items()}
     return type(value).__name__, value
