@@ -38,14 +38,14 @@ async def aannounce(message: Message, broker: str, error: PublishError | None = 
 
 def announce_chunk(chunk: Chunk) -> None:
     """Announce what came of each message of a chunk."""
-    for index, delivery in chunk.deliveries.items():
-        announce(delivery.message, delivery.broker, chunk.errors.get(index))
+    for delivery in chunk.deliveries:
+        announce(delivery.message, delivery.broker, chunk.errors.get(delivery.index))
 
 
 async def aannounce_chunk(chunk: Chunk) -> None:
     """See announce_chunk()."""
-    for index, delivery in chunk.deliveries.items():
-        await aannounce(delivery.message, delivery.broker, chunk.errors.get(index))
+    for delivery in chunk.deliveries:
+        await aannounce(delivery.message, delivery.broker, chunk.errors.get(delivery.index))
 
 
 def _announcement(message: Message, broker: str, error: PublishError | None) -> tuple[Signal, dict[str, Any]]:

@@ -6,7 +6,6 @@ Knows no Django and no driver.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
@@ -16,14 +15,7 @@ from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, It
 from faststream_django.calls import Call
 from faststream_django.conf import BrokerSettings
 from faststream_django.courier import Courier
-from faststream_django.loop import (
-    LoopStalled,
-    LoopStopped,
-    LoopThread,
-    TaskCall,
-    ThreadCall,
-    loop_thread,
-)
+from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, loop_thread
 from faststream_django.messages import Message
 from faststream_django.outcomes import conclude, unanswered
 
@@ -31,6 +23,8 @@ __all__ = ["Connection", "Sender"]
 
 # What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
 GRACE = 0.1
+# Seconds after which the messages of a bulk leave although the source has not filled their chunk.
+EARLY_AFTER = 0.05
 
 
 def ignore(chunk: Chunk) -> None:
@@ -133,29 +127,28 @@ class Connection:
         `timeout` is the longest time without progress, in seconds. Nothing is raised for a message: the
         result tells what failed, and `settled` is called with each chunk that is done. An
         InvalidMessage among the items counts as the failure of its index. Stops early when the
-        connection fails. What the iterable raises comes out once all that was sent is settled.
+        connection fails. What the iterable raises comes out once all that was sent is settled; so does
+        the first Ctrl-C. A source that is slow keeps nothing back: what it gave leaves within
+        EARLY_AFTER.
         """
         self._loop.refuse_itself()
         limit = self._limit(timeout)
         bulk = Bulk(self.settings.alias, limit)
-        under_way: deque[tuple[Chunk, ThreadCall[None]]] = deque()
         try:
-            for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    under_way.append((chunk, self._loop.submit(self._deliver_chunk, chunk, limit)))
-                if len(under_way) >= CHUNKS_UNDER_WAY:
-                    settled(bulk.settle(self._wait(*under_way.popleft(), limit)))
-        except KeyboardInterrupt:
-            _abandon(bulk, under_way)
+            if not isinstance(items, list):
+                self._loop.submit(self._watch, bulk, limit, EARLY_AFTER)
+            for chunk in bulk.chunks(items):
+                chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
+                if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
+                    settled(self._wait(bulk, limit))
+            self._wait_for_rest(bulk, limit, settled)
+        except BaseException:
+            try:
+                self._wait_for_rest(bulk, limit, settled)
+            except BaseException:
+                bulk.abandon()
+                raise
             raise
-        finally:
-            if chunk := bulk.rest():
-                under_way.append((chunk, self._loop.submit(self._deliver_chunk, chunk, limit)))
-            for pair in under_way:
-                settled(bulk.settle(self._wait(*pair, limit)))
         return bulk.result
 
     async def asend_many(
@@ -164,63 +157,70 @@ class Connection:
         timeout: float | None = None,
         settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
-        """See send_many()."""
+        """See send_many(). When its task is cancelled it ends at once."""
         limit = self._limit(timeout)
         bulk = Bulk(self.settings.alias, limit)
-        under_way: deque[tuple[Chunk, TaskCall[None]]] = deque()
+        # Without a wake of the loop thread for a bulk that is done before.
+        timer = asyncio.get_running_loop().call_later(
+            EARLY_AFTER, self._loop.asubmit, self._watch, bulk, limit, 0.0
+        )
         try:
-            async for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    under_way.append((chunk, self._loop.asubmit(self._deliver_chunk, chunk, limit)))
-                if len(under_way) >= CHUNKS_UNDER_WAY:
-                    await settled(bulk.settle(await self._await(*under_way.popleft(), limit)))
+            async for chunk in bulk.achunks(items):
+                chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, limit)
+                if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
+                    await settled(await self._await(bulk, limit))
         except (KeyboardInterrupt, asyncio.CancelledError):
-            _abandon(bulk, under_way)
+            bulk.abandon()
             raise
         finally:
-            if chunk := bulk.rest():
-                under_way.append((chunk, self._loop.asubmit(self._deliver_chunk, chunk, limit)))
-            for pair in under_way:
-                await settled(bulk.settle(await self._await(*pair, limit)))
+            timer.cancel()
+            bulk.rest()
+            while bulk.under_way:
+                await settled(await self._await(bulk, limit))
         return bulk.result
 
-    def _wait(self, chunk: Chunk, call: ThreadCall[None], limit: float) -> Chunk:
-        """Wait for a chunk as long as it makes progress."""
-        with self._giving_up(chunk, call):
-            for patience in chunk.patience(limit + GRACE):
-                with suppress(LoopStalled):
-                    call.wait(patience)
-                    break
-            else:
-                raise LoopStalled
-        return chunk
+    def _wait_for_rest(self, bulk: Bulk, limit: float, settled: Callable[[Chunk], None]) -> None:
+        bulk.rest()
+        while bulk.under_way:
+            settled(self._wait(bulk, limit))
 
-    async def _await(self, chunk: Chunk, call: TaskCall[None], limit: float) -> Chunk:
-        """See _wait()."""
-        with self._giving_up(chunk, call):
+    def _wait(self, bulk: Bulk, limit: float) -> Chunk:
+        """Wait for the first chunk that is under way, as long as it makes progress."""
+        chunk = bulk.under_way[0]
+        if chunk.call is None:  # an exception came before it was handed over
+            chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
+        with self._giving_up(chunk):
             for patience in chunk.patience(limit + GRACE):
                 with suppress(LoopStalled):
-                    await call.wait(patience)
+                    chunk.call.wait(patience)
                     break
             else:
                 raise LoopStalled
-        return chunk
+        return bulk.settle(chunk)
+
+    async def _await(self, bulk: Bulk, limit: float) -> Chunk:
+        """See _wait()."""
+        chunk = bulk.under_way[0]
+        if chunk.call is None:
+            chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, limit)
+        with self._giving_up(chunk):
+            for patience in chunk.patience(limit + GRACE):
+                with suppress(LoopStalled):
+                    await chunk.call.wait(patience)
+                    break
+            else:
+                raise LoopStalled
+        return bulk.settle(chunk)
 
     @contextmanager
-    def _giving_up(self, chunk: Chunk, call: ThreadCall[None] | TaskCall[None]) -> Iterator[None]:
-        """Cancel what nobody waits for any more; tell each message what is known when the loop is silent."""
+    def _giving_up(self, chunk: Chunk) -> Iterator[None]:
+        """Tell each message what is known when the loop is silent."""
         try:
             yield
         except (LoopStalled, LoopStopped) as error:
-            call.cancel()
-            for index, delivery in chunk.unsettled():
-                chunk.errors[index] = unanswered(delivery, error, connected=self.is_connected)
-        except BaseException:
-            call.cancel()
-            raise
+            chunk.call.cancel()
+            for delivery in chunk.unsettled():
+                chunk.errors[delivery.index] = unanswered(delivery, error, connected=self.is_connected)
 
     def _limit(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
@@ -240,6 +240,21 @@ class Connection:
         # Counted from here: the first call in a process makes the backend, which imports the driver.
         end = asyncio.get_running_loop().time() + timeout
         await self.courier_here().deliver_chunk(chunk, end)
+
+    async def _watch(self, bulk: Bulk, timeout: float, delay: float) -> None:
+        asyncio.get_running_loop().call_later(delay, self._deliver_early, bulk, timeout)
+
+    def _deliver_early(self, bulk: Bulk, timeout: float) -> None:
+        """Deliver what waits in the open chunk, again and again, while the caller waits for its source."""
+        if bulk.is_fed:
+            return
+        loop = asyncio.get_running_loop()
+        if chunk := bulk.take_early():
+            end = loop.time() + timeout
+            task = loop.create_task(self.courier_here().deliver_chunk(chunk, end, early=True))
+            bulk.early.add(task)
+            task.add_done_callback(bulk.early.discard)
+        loop.call_later(EARLY_AFTER, self._deliver_early, bulk, timeout)
 
     def courier_here(self) -> Courier:
         """Return the courier of this loop; the one that another loop left behind is not touched."""
@@ -277,11 +292,3 @@ class _Posting:
     def drop(self) -> None:
         if self._courier is not None:
             self._courier.drop(self._delivery)
-
-
-def _abandon(bulk: Bulk, under_way: deque[tuple[Chunk, Any]]) -> None:
-    """Drop what is under way, for a caller who does not wait for it."""
-    bulk.stop()
-    for _, call in under_way:
-        call.cancel()
-    under_way.clear()

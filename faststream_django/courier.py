@@ -120,34 +120,44 @@ class Courier:
         if task is not None:
             task.cancel()
 
-    async def deliver_chunk(self, chunk: Chunk, end: float) -> None:
+    async def deliver_chunk(self, chunk: Chunk, end: float, *, early: bool = False) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
 
-        The time is over when the loop's reaches `end`, which each verdict puts off.
+        The time is over when the loop's reaches `end`, which each verdict puts off. With `early` the
+        chunk may grow and is delivered again: this is about what waits in it now.
         """
         try:
             async with asyncio.timeout_at(end) as deadline:
                 chunk.deadlines.add(deadline)
-                await chunk.in_turn()
-                for delivery in chunk.deliveries.values():
-                    await self._window.admit_when_possible(delivery)
-                    self._begin(delivery, partial(_settle, chunk), more=True)
-                chunk.all_begun.set()
-                await chunk.all_settled.wait()
+                async with chunk.beginning:
+                    await chunk.in_turn()
+                    await self._begin_chunk(chunk)
+                if not early:
+                    chunk.all_begun.set()
+                await chunk.begun_settled()
         except BrokerUnavailable:  # stopped; what is in flight was told by close()
-            for _, delivery in tuple(chunk.unsettled()):
+            for delivery in () if early else chunk.unsettled():
                 chunk.settle(delivery, stopped(delivery))
         except TimeoutError:
-            for _, delivery in tuple(chunk.unsettled()):
-                if delivery.done is None:
-                    chunk.settle(delivery, self._late(delivery))
-                else:
+            for delivery in chunk.unsettled():
+                if delivery.done is not None:
                     self.expire(delivery)
+                elif not early:
+                    chunk.settle(delivery, self._late(delivery))
         finally:
-            chunk.all_begun.set()
             chunk.deadlines.discard(deadline)
-            for delivery in chunk.deliveries.values():  # after a cancellation: nobody waits
-                self.drop(delivery)
+            if not early:
+                chunk.all_begun.set()
+                for delivery in chunk.deliveries:  # after a cancellation: nobody waits
+                    self.drop(delivery)
+
+    async def _begin_chunk(self, chunk: Chunk) -> None:
+        settle = partial(_settle, chunk)
+        while chunk.begun < len(chunk.deliveries):
+            delivery = chunk.deliveries[chunk.begun]
+            await self._window.admit_when_possible(delivery)
+            chunk.begun += 1
+            self._begin(delivery, settle, more=True)
 
     def _begin(
         self,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
-from faststream_django.bulk import Item
+from faststream_django.bulk import CHUNK_MESSAGES, Item
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages import Message
@@ -147,9 +147,11 @@ def items(
     queue: str | RabbitQueue,
     exchange: str | RabbitExchange | None,
     options: PublishOptions,
-) -> Iterator[Item]:
-    for message in messages:
-        yield _item(message, queue, exchange, options)
+) -> Iterable[Item]:
+    encoded = (_item(message, queue, exchange, options) for message in messages)
+    # What has its messages already is no slow source, which send_many() would have to watch.
+    is_short = isinstance(messages, list | tuple) and len(messages) <= CHUNK_MESSAGES
+    return list(encoded) if is_short else encoded
 
 
 async def aitems(

@@ -192,7 +192,7 @@ def _send_committed(outgoing: list[Outgoing], robust: bool) -> None:  # noqa: FB
     for alias, group in groups.items():
         default = broker_settings(alias).timeout
         timeout = min(default if each.timeout is None else each.timeout for each in group)
-        result = brokers[alias].send_many((each.message for each in group), timeout, announce_chunk)
+        result = brokers[alias].send_many([each.message for each in group], timeout, announce_chunk)
         try:
             _report(group, result, robust=robust)
         except PublishError as error:

@@ -42,16 +42,8 @@ class StandIn:
         settled: Callable[[Chunk], None] = ignore,
     ) -> BulkResult:
         bulk = Bulk(self.settings.alias)
-        try:
-            for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    settled(bulk.settle(self._sent(chunk, timeout)))
-        finally:
-            if chunk := bulk.rest():
-                settled(bulk.settle(self._sent(chunk, timeout)))
+        for chunk in bulk.chunks(items):
+            settled(bulk.settle(self._sent(chunk, timeout)))
         return bulk.result
 
     async def asend_many(
@@ -61,22 +53,14 @@ class StandIn:
         settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
         bulk = Bulk(self.settings.alias)
-        try:
-            async for item in items:
-                if bulk.is_broken:
-                    bulk.stop()
-                    break
-                if chunk := bulk.feed(item):
-                    await settled(bulk.settle(self._sent(chunk, timeout)))
-        finally:
-            if chunk := bulk.rest():
-                await settled(bulk.settle(self._sent(chunk, timeout)))
+        async for chunk in bulk.achunks(items):
+            await settled(bulk.settle(self._sent(chunk, timeout)))
         return bulk.result
 
     def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
-        for index, delivery in chunk.deliveries.items():
+        for delivery in chunk.deliveries:
             try:
                 self.send(delivery.message, timeout)
             except PublishError as error:
-                chunk.errors[index] = error
+                chunk.errors[delivery.index] = error
         return chunk

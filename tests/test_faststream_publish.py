@@ -861,6 +861,23 @@ def test_ctrl_c_says_how_many_were_confirmed(program, rabbitmq, queue):
 
 
 @pytest.mark.processes
+def test_lines_of_a_slow_pipe_leave_at_once(program, rabbitmq, queue):
+    with program.started(
+        queue, "--lines", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for count in (1, 2):
+            process.stdin.write(b"1\n")
+            process.stdin.flush()
+            wait_until(lambda count=count: rabbitmq.count(queue) == count)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        stderr = process.stderr.read()
+
+    assert process.returncode == 130
+    assert stderr == b"CommandError: Interrupted: 2 messages were confirmed.\n"
+
+
+@pytest.mark.processes
 def test_ctrl_c_during_a_single_publish(tmp_path, counting_port):
     program = Program(tmp_path, counting_port.url)
 

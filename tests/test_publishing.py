@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 import uuid
@@ -37,6 +38,7 @@ from faststream_django.exceptions import (
     TooManyInFlight,
 )
 from faststream_django.signals import message_failed, message_published
+from tests.integration.test_rabbitmq import wait_until
 
 ROOMY = {"arguments": {"x-max-length": 100_000}}  # without a consumer it would keep 1,000
 
@@ -100,11 +102,11 @@ def heard():
         arguments["thread"] = threading.current_thread()
         received.append((sender, signal, arguments))
 
-    for signal in (message_published, message_failed):
-        signal.connect(receive)
+    for each in (message_published, message_failed):
+        each.connect(receive)
     yield received
-    for signal in (message_published, message_failed):
-        signal.disconnect(receive)
+    for each in (message_published, message_failed):
+        each.disconnect(receive)
 
 
 def bodies(server, queue="orders"):
@@ -652,6 +654,115 @@ def test_async_iterable_that_fails_is_told_once_its_earlier_messages_are_settled
         asyncio.run(apublish_many(numbers(), "orders"))
 
     assert bodies(server) == [0, 1, 2]
+
+
+def arrived(server, queue="orders"):
+    try:
+        return server.count(queue)
+    except ServerRefused:
+        return 0
+
+
+def test_slow_source_keeps_nothing_back(server):
+    """Each message arrives while the source waits for the world to go on."""
+
+    def numbers():
+        for number in range(3):
+            yield number
+            wait_until(lambda count=number + 1: arrived(server) == count)
+
+    assert publish_many(numbers(), "orders") == 3
+    assert bodies(server) == [0, 1, 2]
+
+
+def test_slow_asynchronous_source_keeps_nothing_back(server):
+    async def numbers():
+        for number in range(3):
+            yield number
+            async with asyncio.timeout(10):
+                while arrived(server) != number + 1:  # noqa: ASYNC110 - another loop brings it there
+                    await asyncio.sleep(0.005)
+
+    assert asyncio.run(apublish_many(numbers(), "orders")) == 3
+    assert bodies(server) == [0, 1, 2]
+
+
+def test_source_that_is_slow_now_and_then_keeps_the_order(configure):
+    server = configure(MAX_IN_FLIGHT=3)
+    count = CHUNK_MESSAGES * 2 + 10
+
+    def numbers():
+        for number in range(count):
+            yield number
+            if number % 50 == 0:
+                wait_until(lambda count=number + 1: arrived(server) == count)
+
+    assert publish_many(numbers(), "orders") == count
+    assert bodies(server) == list(range(count))
+
+
+def test_slow_source_hears_of_an_outage_with_the_next_item(away):
+    """Not when a chunk is full, which may be never."""
+    failing = threading.Event()
+
+    def numbers():
+        yield from range(3)
+        connection = brokers["default"]
+        wait_until(lambda: connection._courier is not None and connection._courier._window.count == 3)
+        wait_until(lambda: connection._courier._window.count == 0)
+        yield 3
+        failing.set()
+        yield 4
+
+    with pytest.raises(BulkPublishError) as raised:
+        publish_many(numbers(), "orders", timeout=1.0)
+
+    assert list(raised.value.errors) == [0, 1, 2]
+    assert "nothing from index 3 on was sent" in str(raised.value)
+    assert not failing.is_set()
+
+
+def test_ctrl_c_while_the_source_waits_is_raised_once_everything_is_confirmed(server, heard):
+    def numbers():
+        yield from range(50)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        publish_many(numbers(), "orders")
+
+    assert bodies(server) == list(range(50))
+    assert [kind for _, kind, _ in heard] == [message_published] * 50
+
+
+def test_ctrl_c_while_confirms_are_awaited_is_raised_once_everything_is_confirmed(configure, heard):
+    class Interrupting(BaseMiddleware):
+        async def publish_scope(self, call_next, command):
+            if command.body == b"2":
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            return await call_next(command)
+
+    server = configure(Interrupting)
+
+    with pytest.raises(KeyboardInterrupt):
+        publish_many(range(5), "orders")
+
+    assert bodies(server) == list(range(5))
+    assert [kind for _, kind, _ in heard] == [message_published] * 5
+
+
+def test_second_ctrl_c_does_not_wait(mute):
+    main_thread = threading.main_thread().ident
+
+    def numbers():
+        yield 0
+        threading.Timer(0.3, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        publish_many(numbers(), "orders", timeout=60)
+
+    assert time.monotonic() - started < 30
 
 
 def test_too_many_errors_stop_it(server):
