@@ -6,8 +6,8 @@ from sys import modules
 
 __all__ = ["runs_tests"]
 
-pytest_runs = 0
-"""How many runs of pytest are under way, collection included; our plugin counts them."""
+pytest_runs: set[int] = set()
+"""The runs of pytest that are under way, from before Django's setup to the end; kept by our plugin."""
 
 
 def runs_tests() -> bool:

@@ -29,8 +29,13 @@ def captured_messages() -> Iterator[CapturedMessages]:
         yield messages
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-django sets Django up and the apps are ready
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    guard.pytest_runs.add(id(early_config))
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    guard.pytest_runs += 1
+    guard.pytest_runs.add(id(config))  # a plugin that a conftest.py names has missed the hook above
     config.addinivalue_line(
         "markers",
         "real_broker(*aliases): publish for real, to these brokers of settings.FASTSTREAM or to all; "
@@ -38,8 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_unconfigure() -> None:
-    guard.pytest_runs -= 1
+def pytest_unconfigure(config: pytest.Config) -> None:
+    guard.pytest_runs.discard(id(config))
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures are set up

@@ -23,10 +23,13 @@ ROOT = Path(__file__).parent.parent
 
 SITE = {
     "manage.py": """
+        import multiprocessing
         import sys
+
         from django.core.management import execute_from_command_line
 
         if __name__ == "__main__":
+            multiprocessing.set_start_method(sys.argv.pop(1))
             execute_from_command_line(sys.argv)
         """,
     "site_settings.py": """
@@ -163,8 +166,10 @@ PYTEST = (
 RUNNERS = [
     pytest.param(PYTEST, id="pytest-django"),
     pytest.param((*PYTEST, "-pno:faststream_django.pytest_plugin"), id="pytest-django-without-plugin"),
-    pytest.param(("manage.py", "test"), id="manage-test"),
-    pytest.param(("manage.py", "test", "--parallel=2"), id="manage-test-parallel"),
+    pytest.param(("manage.py", "fork", "test"), id="manage-test"),
+    pytest.param((*PYTEST, "-pxdist.plugin", "-n2"), id="pytest-django-xdist"),
+    pytest.param(("manage.py", "fork", "test", "--parallel=2"), id="manage-test-fork"),
+    pytest.param(("manage.py", "spawn", "test", "--parallel=2"), id="manage-test-spawn"),
 ]
 
 
@@ -185,6 +190,33 @@ def test_no_subscriber_of_the_embedded_broker_runs_in_a_test_run(site, command):
     trace = site(GUARDED, *command, broker={"URL": "memory://"}, queue="orders")
 
     assert set(trace) == {"migrated", "tested"}
+
+
+def test_an_app_that_publishes_when_it_is_ready_is_guarded_under_pytest(site, rabbitmq, tmp_path):
+    queue = rabbitmq.declare_queue()
+    (tmp_path / "shop/apps.py").write_text(
+        textwrap.dedent(
+            """
+            from django.apps import AppConfig
+
+            class ShopConfig(AppConfig):
+                name = "shop"
+
+                def ready(self):
+                    from faststream_django import publish
+                    from shop.trace import QUEUE, trace
+
+                    publish("ready", QUEUE)
+                    trace("ready")
+            """
+        )
+    )
+
+    trace = site(GUARDED, *PYTEST, broker={"URL": rabbitmq.url()}, queue=queue)
+
+    assert "ready" in trace
+    assert rabbitmq.count(queue) == 0
+    rabbitmq.delete_queue(queue)
 
 
 def test_a_test_run_publishes_for_real_where_it_is_asked_to(site, rabbitmq):

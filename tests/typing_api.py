@@ -17,7 +17,9 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
+from faststream_django.exceptions import BrokerUnavailable, PublishError
 from faststream_django.sync import SyncBroker
+from faststream_django.testing import CapturedMessages, capture_messages, real_brokers
 
 
 def numbers() -> Iterator[int]:
@@ -50,3 +52,18 @@ def without_settings() -> None:
     with SyncBroker(RabbitBroker("amqp://guest:guest@localhost/")) as broker:
         broker.publish({"id": 1}, "orders", timeout=2)
         broker.publish_many(numbers(), "orders")
+
+
+def fails_when_urgent(message: Message) -> type[PublishError] | None:
+    return BrokerUnavailable if message.priority else None
+
+
+@capture_messages(fail_with=[None, BrokerUnavailable], fail_on="audit")
+def decorated(messages: CapturedMessages) -> str:
+    return messages[0].message_id
+
+
+async def under_test() -> None:
+    async with capture_messages(fail_with=fails_when_urgent) as messages, real_brokers("default"):
+        await apublish({"id": 1}, "orders")
+    print(messages.assert_published("orders", count=1)[0].body)
