@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import socket
+import struct
 from collections import OrderedDict
 
 import pamqp.frame
@@ -10,6 +12,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic, Channel, Connection
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
+from yarl import URL
 
 from faststream_django.backends.base import Delivery
 from faststream_django.backends.rabbit_fast_channel import FastChannel
@@ -348,3 +351,44 @@ def test_message_whose_caller_has_gone_is_not_written():
     desk.channel.write(OrderedDict([(delivery, None)]), 1)
 
     assert not desk.transport.written
+
+
+def loop_factories():
+    yield pytest.param(asyncio.new_event_loop, id="asyncio")
+    try:
+        import uvloop
+    except ImportError:
+        return
+    yield pytest.param(uvloop.new_event_loop, id="uvloop")
+
+
+@pytest.mark.parametrize("new_loop", list(loop_factories()))
+def test_what_the_socket_refused_whole_is_taken_back(new_loop):
+    """The kernel knows of the reset, the loop does not yet."""
+    names = ["a", "b", "b", "c"]
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            wire = Wire()
+            port = server.getsockname()[1]
+            _, writer = await wire.create(URL(f"amqp://127.0.0.1:{port}"), ssl_context_provider=None)
+            peer, _ = server.accept()
+            channel = FastChannel(DriverChannel(), list, {}, wire, 131_072)
+            pending = OrderedDict.fromkeys(
+                Delivery(Message.encode(b"x", "orders", message_id=name), "default") for name in names
+            )
+            channel.write(pending, 1)
+            peer.recv(4096)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            left = list(pending)
+            channel.write(pending, len(pending))
+            writer.transport.abort()
+            return left, list(pending), channel
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        left, taken_back, channel = runner.run(main())
+
+    assert taken_back == left
+    assert not any(delivery.handed_over for delivery in left)
+    assert [each.sent_as.message_id for each in channel._unconfirmed.values()] == ["a"]

@@ -59,7 +59,7 @@ class FastChannel(PublishChannel):
         if not self._wire.may_write():
             return
         parts: list[bytes] = []
-        size = 0
+        size, before = 0, self._tag
         while pending and most and (taken := self._take(pending)) is not None:
             delivery, message = taken
             try:
@@ -72,12 +72,25 @@ class FastChannel(PublishChannel):
             size += len(frames)
             most -= 1
             if size >= BATCH:
-                self._wire.write(b"".join(parts))
-                parts, size = [], 0
+                if not self._wire.write(b"".join(parts)):
+                    self._take_back(before, pending)
+                    return
+                parts, size, before = [], 0, self._tag
                 if not self._wire.may_write():
-                    break
-        if parts:
-            self._wire.write(b"".join(parts))
+                    return
+        if parts and not self._wire.write(b"".join(parts)):
+            self._take_back(before, pending)
+
+    def _take_back(self, before: int, pending: OrderedDict[Delivery, None]) -> None:
+        """Put the messages after this tag where they came from: the socket took none of them."""
+        while self._tag > before:
+            delivery = self._discharge(self._tag)
+            self._tag -= 1
+            if delivery is not None:
+                self._waiting -= 1
+                delivery.handed_over, delivery.channel = False, None
+                pending[delivery] = None
+                pending.move_to_end(delivery, last=False)
 
     async def close(self) -> None:
         await super().close()

@@ -67,8 +67,12 @@ class Wire:
         """Tell whether a publish may be written now."""
         return not (self.is_blocked or self.is_congested or self.has_ended or self._transport.is_closing())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        """Write, or return False: the socket is broken and took none of it."""
         self._transport.write(data)
+        # Transports of asyncio and of uvloop try to send at once, unless older data waits, and begin to close
+        # when that fails. A send that fails has taken nothing.
+        return not self._transport.is_closing()
 
     async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect as aiormq's own factories do."""

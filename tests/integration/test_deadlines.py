@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import queue as queues
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import trustme
 from faststream.security import SASLPlaintext
 
+from faststream_django.backends.base import Delivery
 from faststream_django.exceptions import (
     BrokerBlocked,
     BrokerRefused,
@@ -275,6 +277,23 @@ def test_lost_connection_while_waiting_leaves_the_outcome_unknown(connect, proxy
     assert type(error) is ConnectionLost
     assert error.maybe_sent
     connection.send(Message.encode(b"after", queue))
+
+
+def test_message_that_a_reset_socket_refuses_goes_out_on_the_next_connection(connect, proxy, queue, rabbitmq):
+    """The kernel knows of the reset, the loop does not yet: what it is given now is certainly not sent."""
+    connection = connect(proxy.url)
+    connection.send(Message.encode(b"before", queue))
+    outcome = queues.SimpleQueue()
+    delivery = Delivery(Message.encode(b"x", queue), "default", timeout=30.0)
+
+    async def publish_after_reset():
+        proxy.reset()
+        connection.courier_here().send(delivery, lambda _, error: outcome.put(error))
+
+    loop_thread.run(publish_after_reset, timeout=30)
+
+    assert outcome.get(timeout=30) is None
+    assert [stored.body for stored in rabbitmq.drain(queue)] == [b"before", b"x"]
 
 
 def test_bulk_stops_when_there_is_no_progress(connect, unreachable_port):
