@@ -31,15 +31,17 @@ TEXT = "text/plain"
 def encode_payload(payload: Any) -> tuple[bytes, str | None]:
     """Return the body and its content type, or raise InvalidMessage without showing the contents.
 
-    ``None`` is an empty body and bytes go as they are, both without a content type; text is UTF-8;
-    everything else is JSON.
+    Bytes go as they are, without a content type; text is UTF-8; everything else is JSON. ``None`` is
+    refused: it is mostly a forgotten return, and FastStream would send an empty body.
     """
     # type(), because isinstance() would ask a lazy object for its class and so evaluate it.
     kind = type(payload)
     if kind is dict or kind is list:
         return _to_json(payload), JSON
     if payload is None:
-        return b"", None
+        raise InvalidMessage(
+            'the message is None; pass b"" for an empty body, or b"null" with content_type="application/json"'
+        )
     if issubclass(kind, bytes | bytearray | memoryview):
         return bytes(payload), None
     if issubclass(kind, Promise):
@@ -127,6 +129,8 @@ def _plain(value: Any) -> Any:
             f"the model instance {kind.__name__} cannot be encoded; "
             "pass a dict, a dataclass or a serializer's data"
         )
+    if callable(getattr(value, "routing", None)):
+        raise InvalidMessage(f"the message is a {kind.__name__}; it comes first: publish(message, queue)")
     raise InvalidMessage(
         f"a value of type {kind.__module__}.{kind.__qualname__} cannot be encoded as JSON; "
         "pass a dict, a dataclass or a serializer's data"

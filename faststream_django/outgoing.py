@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from uuid import UUID
 
 from faststream_django.bulk import CHUNK_MESSAGES, Item
@@ -24,6 +25,7 @@ __all__ = [
     "encode",
     "items",
     "refuse_one_message",
+    "spelled_out",
     "target",
 ]
 
@@ -39,26 +41,53 @@ class PublishOptions(TypedDict, total=False):
     broker: str
     """The alias in ``settings.FASTSTREAM``; the default is ``"default"``."""
     headers: Mapping[str, Any] | None
+    """Names and str, bool, int, float, Decimal, datetime, bytes, None, lists and dicts of them; 64 kB."""
     correlation_id: str | UUID | None
     """The default is the message id."""
     message_id: str | UUID | None
     """The default is a new UUID."""
     reply_to: str | None
+    """The queue for a reply; nothing here waits for one."""
     content_type: str | None
+    """The default follows from the message: JSON, plain text, or none for bytes."""
     content_encoding: str | None
+    """Such as "gzip"; the body is sent as it is."""
     expiration: float | timedelta | datetime | None
-    """Seconds after which the broker may drop the message."""
+    """Seconds, a timedelta or an aware datetime, after which the broker may drop the message."""
     priority: int | None
+    """0 to 255; it matters in a queue with ``x-max-priority`` only."""
     timestamp: float | datetime | None
+    """A datetime or seconds since the epoch, sent in whole seconds; the default is now."""
     message_type: str | None
+    """A word for the consumer, such as "order.created"."""
     persist: bool | None
     """Whether the message survives a restart of the broker; the default is True."""
     mandatory: bool | None
     """Whether a message that reaches no queue is an error; the default is True."""
     app_id: str | None
     """Who publishes; the default is OPTIONS["app_id"] of the alias, else "faststream_django"."""
-    timeout: float | None
-    """Seconds for the whole call; the default is the TIMEOUT of the alias."""
+    timeout: float | timedelta | None
+    """Seconds, or a timedelta, for the whole call; the default is the TIMEOUT of the alias."""
+
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def spelled_out(verb: Verb) -> Verb:
+    """Have help() and inspect show each option of a verb, where it says ``**options``."""
+    given = inspect.signature(verb)
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default={"routing_key": "", "broker": "default"}.get(name),
+            annotation=getattr(annotation, "__forward_arg__", annotation),
+        )
+        for name, annotation in PublishOptions.__annotations__.items()
+    ]
+    own = [each for each in given.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    verb.__signature__ = given.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +135,17 @@ def target(options: PublishOptions) -> tuple[str, float | None]:
         raise TypeError(_unexpected(options))
     alias = options.get("broker", "default")
     timeout = options.get("timeout")
-    number: object = timeout  # what callers without a type checker pass
-    if number is not None and (
-        isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= YEAR
-    ):
+    return alias, None if timeout is None else _seconds(timeout, alias)
+
+
+def _seconds(timeout: object, alias: str) -> float:
+    number = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= YEAR:
         raise InvalidMessage(
-            f"timeout: {number!r} is not a number of seconds above 0 and at most a year.", broker=alias
+            f"timeout: {timeout!r} is not a number of seconds or a timedelta, above 0 and at most a year.",
+            broker=alias,
         )
-    return alias, timeout
+    return number
 
 
 def _unexpected(options: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ RabbitMQ close the channel under the messages of others.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import reprlib
@@ -156,15 +157,32 @@ def _queue_name(queue: Any) -> str:
     if not isinstance(queue, str):
         routing = getattr(queue, "routing", None)
         if not callable(routing):
-            raise InvalidMessage(f"queue is {kind_of(queue)}; pass a str or a RabbitQueue")
+            raise InvalidMessage(f"queue is {kind_of(queue)}; pass a str or a RabbitQueue{_first(queue)}")
         queue = routing()
+    elif queue.startswith(("{", "[")) and _is_json(queue):
+        raise InvalidMessage(f"queue is a text of JSON{_first(queue)}")
     return short_text("queue", queue)
+
+
+def _first(value: object) -> str:
+    """Say what users of pika and kombu look for, who give the destination before the message."""
+    return "" if value is None else ". The message comes first: publish(message, queue, exchange)"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _exchange_name(exchange: Any) -> str:
     name = exchange if isinstance(exchange, str) else getattr(exchange, "name", None)
     if not isinstance(name, str):
-        raise InvalidMessage(f"exchange is {kind_of(exchange)}; pass a str or a RabbitExchange")
+        raise InvalidMessage(
+            f"exchange is {kind_of(exchange)}; pass a str or a RabbitExchange{_first(exchange)}"
+        )
     if not _EXCHANGE_NAME.fullmatch(name):
         raise InvalidMessage(
             f"exchange {reprlib.repr(str.__str__(name))} is not a name that the driver accepts; "

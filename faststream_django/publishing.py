@@ -31,6 +31,7 @@ from faststream_django.outgoing import (
     encode,
     items,
     refuse_one_message,
+    spelled_out,
     target,
 )
 from faststream_django.registry import brokers
@@ -51,6 +52,7 @@ __all__ = [
 logger = logging.getLogger("faststream_django.publish")
 
 
+@spelled_out
 def publish(
     message: Any,
     queue: str | RabbitQueue = "",
@@ -64,6 +66,18 @@ def publish(
     ``timeout`` seconds otherwise; its ``maybe_sent`` tells whether the broker may have the message.
     Raises InvalidMessage before anything is sent if the payload or an option is wrong, and
     SynchronousOnlyOperation in a running event loop: await apublish() there.
+
+    message: comes first; what FastStream takes: a dict, list, str, bytes, dataclass, pydantic model ...
+    queue, exchange, routing_key: where it goes; the routing key is that of the queue unless given
+    broker: the alias in settings.FASTSTREAM ("default")
+    headers: a dict of str, bool, int, float, Decimal, datetime, bytes, None, lists and dicts; 64 kB at most
+    message_id, correlation_id: str or UUID; a new UUID, and the message id
+    reply_to, content_type, content_encoding, message_type, app_id: str of at most 255 bytes
+    expiration: seconds, timedelta or aware datetime, after which the broker may drop the message
+    priority: 0 to 255
+    timestamp: datetime or seconds since the epoch, sent in whole seconds; now
+    persist, mandatory: survive a restart of the broker; be an error if no queue takes it; both True
+    timeout: seconds or timedelta for the whole call; the TIMEOUT of the alias
     """
     _refuse_in_event_loop("publish", "apublish")
     outgoing = encode(message, queue, exchange, options)
@@ -76,6 +90,7 @@ def publish(
     return outgoing.message.message_id
 
 
+@spelled_out
 async def apublish(
     message: Any,
     queue: str | RabbitQueue = "",
@@ -93,6 +108,7 @@ async def apublish(
     return outgoing.message.message_id
 
 
+@spelled_out
 def publish_many(
     messages: Iterable[Any],
     queue: str | RabbitQueue = "",
@@ -102,10 +118,10 @@ def publish_many(
     """Publish messages pipelined, in their order, and return their number once all are confirmed.
 
     ``messages`` is any iterable, also a generator: it is consumed in this thread, in constant memory.
-    An item may be a `Message` with a destination of its own. ``timeout`` is the longest time without
-    progress, in seconds. If some messages are not confirmed, the others still are, and BulkPublishError
-    tells which failed and why. When the connection fails the iterable is not read to its end; the
-    error's text says where publishing stopped.
+    An item may be a `Message` with a destination of its own. The options are those of publish(), but
+    ``timeout`` is the longest time without progress. If some messages are not confirmed, the others
+    still are, and BulkPublishError tells which failed and why. When the connection fails the iterable is
+    not read to its end; the error's text says where publishing stopped.
     """
     _refuse_in_event_loop("publish_many", "apublish_many")
     refuse_one_message(messages)
@@ -114,6 +130,7 @@ def publish_many(
     return conclude_bulk(result, alias)
 
 
+@spelled_out
 async def apublish_many(
     messages: Iterable[Any] | AsyncIterable[Any],
     queue: str | RabbitQueue = "",
@@ -129,6 +146,7 @@ async def apublish_many(
     return conclude_bulk(result, alias)
 
 
+@spelled_out
 def publish_on_commit(
     message: Any,
     queue: str | RabbitQueue = "",
@@ -145,7 +163,7 @@ def publish_on_commit(
     is raised inside the transaction. Messages leave in the order of the calls, those of one transaction
     together. When a delivery fails the data is already committed: with ``robust`` the loss is logged at
     ERROR and sent to the signal message_failed; otherwise the error is raised, and later callbacks of
-    the transaction do not run.
+    the transaction do not run. The other options are those of publish().
     """
     _refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
     outgoing = encode(message, queue, exchange, options)
@@ -154,6 +172,7 @@ def publish_on_commit(
     return outgoing.message.message_id
 
 
+@spelled_out
 async def apublish_on_commit(
     message: Any,
     queue: str | RabbitQueue = "",

@@ -22,6 +22,7 @@ from django.utils.functional import SimpleLazyObject, lazystr
 from django.utils.safestring import mark_safe
 from fast_depends.pydantic import PydanticSerializer
 from faststream.message import encode_message
+from faststream.rabbit import RabbitQueue
 
 from faststream_django.encoding import encode_payload, encode_with_codec
 from faststream_django.exceptions import InvalidMessage
@@ -59,7 +60,6 @@ class Point(NamedTuple):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: None,
         lambda: b"\xff\x00",
         lambda: "héllo",
         lambda: mark_safe("<b>hello</b>"),
@@ -98,6 +98,20 @@ def test_a_payload_becomes_what_faststream_makes_of_it(make):
     expected = encode_message(make(), PydanticSerializer(use_fastdepends_errors=False))
 
     assert encode_payload(make()) == expected
+
+
+def test_none_is_refused_and_the_text_says_how_to_send_an_empty_body():
+    """FastStream sends an empty body, mostly of a function that forgot its return."""
+    with pytest.raises(InvalidMessage, match=r'^the message is None; pass b"" for an empty body'):
+        encode_payload(None)
+
+    assert encode_payload(b"") == (b"", None)
+    assert encode_payload([None]) == (b"[null]", "application/json")
+
+
+def test_queue_in_the_place_of_the_message_is_told():
+    with pytest.raises(InvalidMessage, match=r"^the message is a RabbitQueue; it comes first"):
+        encode_payload(RabbitQueue("orders"))
 
 
 @pytest.mark.parametrize("payload", [bytearray(b"\xff"), memoryview(b"\xff")])

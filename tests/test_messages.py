@@ -167,7 +167,7 @@ def test_a_pickle_of_an_earlier_version_loads(old):
         ("1", "1"),
         (b"\xff", b"\xff"),
         (b'{"id": 1}', {"id": 1}),
-        (None, b""),
+        (b"", b""),
     ],
 )
 def test_decode_gives_what_a_subscriber_gets(payload, decoded):
@@ -187,7 +187,7 @@ def test_repr_shows_neither_body_nor_headers():
 
 
 def test_repr_without_content_type_and_with_an_exchange():
-    message = Message.encode(None, "", "events", routing_key="a.b", message_id="m-1")
+    message = Message.encode(b"", "", "events", routing_key="a.b", message_id="m-1")
 
     assert repr(message) == (
         "<Message 'm-1' to exchange 'events' with routing key 'a.b': 0 bytes, no content type>"

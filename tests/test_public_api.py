@@ -3,6 +3,9 @@
 import importlib
 import inspect
 import pkgutil
+import pydoc
+import re
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +37,7 @@ ERRORS = {
     "PublishTimeout",
     "TooManyInFlight",
 }
+VERBS = ["publish", "publish_many", "publish_on_commit", "apublish", "apublish_many", "apublish_on_commit"]
 OPTIONS = [
     "routing_key",
     "broker",
@@ -49,6 +53,7 @@ OPTIONS = [
     "message_type",
     "persist",
     "mandatory",
+    "app_id",
     "timeout",
 ]
 MODULES = sorted(
@@ -129,6 +134,47 @@ def test_async_twin_takes_the_same_arguments(verb):
 
 def test_options_are_those_of_the_reference():
     assert list(publishing.PublishOptions.__annotations__) == OPTIONS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_signature_of_a_verb_spells_the_options_out(verb):
+    signature = inspect.signature(getattr(faststream_django, verb))
+    parameters = list(signature.parameters.values())
+
+    assert [each.name for each in parameters if each.name in OPTIONS] == OPTIONS
+    assert not any(each.kind is each.VAR_KEYWORD for each in parameters)
+    assert "timeout: 'float | timedelta | None' = None" in str(signature)
+    assert signature.parameters["broker"].default == "default"
+    assert signature.parameters["routing_key"].default == ""
+
+
+def test_help_names_every_option_and_its_unit():
+    text = pydoc.plain(pydoc.render_doc(faststream_django.publish))
+
+    for option in OPTIONS:
+        assert re.search(rf"^ *(\w+, )*{option}(, \w+)*: ", text, re.MULTILINE), option
+    assert "timeout: seconds or timedelta" in text
+    assert "expiration: seconds, timedelta or aware datetime" in text
+
+
+def test_documented_defaults_are_those_of_the_signature():
+    page = (Path(__file__).parent.parent / "docs/reference/api.md").read_text()
+    documented = re.search(r"^`publish\((.*)\) -> str`$", page, re.MULTILINE)[1]
+
+    for name in OPTIONS:
+        default = inspect.signature(faststream_django.publish).parameters[name].default
+        assert f"{name}={default!r}".replace("'", '"') in documented
+
+
+def test_attributes_of_a_message_are_in_the_reference():
+    page = (Path(__file__).parent.parent / "docs/reference/api.md").read_text()
+    table = page.partition("## Message\n")[2].partition("\n## ")[0]
+    rows = "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+
+    assert set(re.findall(r"`(\w+)`", rows)) == {
+        *faststream_django.Message.__dataclass_fields__,
+        "destination",
+    }
 
 
 def test_message_takes_the_options_of_the_verbs():

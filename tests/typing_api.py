@@ -35,6 +35,7 @@ def synchronous() -> None:
     publish(
         b"...", RabbitQueue("orders"), RabbitExchange("events"), headers={"x": 1}, expiration=timedelta(1)
     )
+    publish(b"", "orders", app_id="shop", timeout=timedelta(seconds=2))
     count: int = publish_many(numbers(), "orders", broker="default")
     publish_on_commit({"id": 1}, "orders", using="default", robust=False, correlation_id=message_id)
     message: Message = Message.encode({"id": 1}, "orders")

@@ -174,7 +174,7 @@ def bodies(server, queue):
         ("text", b"text", "text/plain"),
         (b"\x00\xff", b"\x00\xff", None),
         ("", b"", "text/plain"),
-        (None, b"", None),
+        (b"", b"", None),
     ],
 )
 def test_body_and_content_type_arrive(server, configure, payload, body, content_type):
