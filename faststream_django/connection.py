@@ -15,6 +15,7 @@ from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, It
 from faststream_django.calls import Call
 from faststream_django.conf import BrokerSettings
 from faststream_django.courier import Courier
+from faststream_django.imports import quiet
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, loop_thread
 from faststream_django.messages import Message
 from faststream_django.outcomes import conclude, unanswered
@@ -25,6 +26,8 @@ __all__ = ["Connection", "Sender"]
 GRACE = 0.1
 # Seconds after which the messages of a bulk leave although the source has not filled their chunk.
 EARLY_AFTER = 0.05
+# Seconds that start() waits for imports of other threads to end. A program may live in one.
+IMPORTS_TIMEOUT = 10.0
 
 
 def ignore(chunk: Chunk) -> None:
@@ -73,6 +76,7 @@ class Connection:
         self._make_backend = make_backend
         self._loop = loop
         self._courier: Courier | None = None
+        self._beginning: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.is_connected else "not connected"
@@ -228,9 +232,14 @@ class Connection:
     # From here on everything runs on the loop thread.
 
     async def _begin(self) -> None:
+        if self._courier is None:  # nobody waits, so it need not hold up the imports of a site that starts
+            self._beginning = asyncio.current_task()
+            await quiet(IMPORTS_TIMEOUT)
         self.courier_here().start()
 
     async def _end(self, timeout: float) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
         courier, self._courier = self._courier, None
         if courier is not None and courier.is_here:
             self._loop.remove_closer(courier.close)

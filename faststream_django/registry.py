@@ -13,9 +13,13 @@ from faststream_django.conf import BrokerSettings, broker_aliases, broker_settin
 from faststream_django.connection import Connection, Sender
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.guard import runs_tests
+from faststream_django.imports import undisturbed
 from faststream_django.stand_in import StandIn
 
 __all__ = ["Brokers", "brokers"]
+
+# Seconds that the first publish waits for imports of other threads to end. It may be called in one itself.
+IMPORTS_TIMEOUT = 0.5
 
 
 class Brokers:
@@ -104,7 +108,8 @@ class Brokers:
         return connection
 
     def _make_backend(self, settings: BrokerSettings) -> Backend:
-        backend = import_string(settings.backend)
+        with undisturbed(IMPORTS_TIMEOUT):
+            backend = import_string(settings.backend)
         if not (isinstance(backend, type) and issubclass(backend, Backend)):
             raise InvalidBroker(
                 f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "

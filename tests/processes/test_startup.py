@@ -129,6 +129,39 @@ def test_what_is_late_because_of_imports_is_known_not_to_be_sent(rabbitmq, queue
     assert program.said("maybe sent:") == "False"
 
 
+SITE = """
+import os, sys, time
+
+sys.path.insert(0, os.getcwd())
+from django.core.wsgi import get_wsgi_application
+
+get_wsgi_application()
+deadline = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < deadline:
+    pass
+import site_urls
+
+print("booted", flush=True)
+os._exit(0)  # the end of the process is not what this is about
+"""
+
+
+def test_20_of_20_sites_boot_whose_urls_import_faststream_too(unreachable_port, start_script, tmp_path):
+    """At any moment of the import that AUTOSTART does in the background."""
+    (tmp_path / "site_urls.py").write_text(
+        "from faststream.middlewares import BaseMiddleware\nfrom faststream.rabbit import RabbitBroker\n"
+    )
+    url = f"amqp://guest:guest@127.0.0.1:{unreachable_port}/"
+
+    def boot(number):
+        program = start_script(SITE, number * 0.01, env={"TEST_FASTSTREAM_URL": url})
+        return program.wait(), program.err
+
+    outcomes = [boot(number) for number in range(20)]
+
+    assert [err for code, err in outcomes if code or "Error" in err] == []
+
+
 def test_a_server_boots_and_answers_without_its_broker(broken_url, serve):
     server = serve(*GUNICORN, "tests.test_app.wsgi", env={"TEST_FASTSTREAM_URL": broken_url})
     booted = time.monotonic() - server.started
