@@ -22,6 +22,7 @@ from django.utils.module_loading import module_has_submodule
 
 from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.conf import broker_aliases, broker_settings
+from faststream_django.discreet_logger import DiscreetLogger
 from faststream_django.exceptions import BrokerRefused
 from faststream_django.loop import loop_thread
 
@@ -79,6 +80,8 @@ def build_broker(
         "graceful_timeout": settings.shutdown_timeout,
         **settings.options,
     }
+    if options["logger"] is not None:
+        options["logger"] = DiscreetLogger(options["logger"])
     options["client_properties"] = {
         "heartbeat": settings.heartbeat,
         **options.get("client_properties", {}),
