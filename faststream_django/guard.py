@@ -12,9 +12,9 @@ pytest_runs: set[int] = set()
 
 def runs_tests() -> bool:
     """Tell whether tests run in this process; cheap enough to be asked for every message."""
-    if pytest_runs:
-        return True
     # What Django itself goes by. pytest-django and `manage.py test` call setup_test_environment(), before
     # they migrate and in every parallel worker, forked or spawned; there is no public way to ask.
-    utils = modules.get("django.test.utils")
-    return utils is not None and hasattr(getattr(utils, "_TestState", None), "saved_data")
+    return bool(pytest_runs) or (
+        "django.test.utils" in modules
+        and hasattr(getattr(modules["django.test.utils"], "_TestState", None), "saved_data")
+    )

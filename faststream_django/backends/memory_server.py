@@ -1,8 +1,7 @@
 """The embedded broker: exchanges, bindings and queues in this process, with RabbitMQ's rules.
 
 It is meant for development and tests: nothing survives the process, queues hand out in order of
-arrival whatever the priority, and a stream is an ordinary queue. Where versions of RabbitMQ differ it
-follows 4.0.
+arrival whatever the priority, and a stream is an ordinary queue. A headers binding compares as in RabbitMQ 4.
 """
 
 from __future__ import annotations
