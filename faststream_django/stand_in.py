@@ -25,6 +25,11 @@ class StandIn:
         self.settings = settings
         self._on_send = on_send
 
+    @property
+    def is_connected(self) -> bool:
+        """Always true, as what is sent is always confirmed."""
+        return True
+
     def start(self) -> None:
         """Do nothing: there is nothing to connect to."""
 

@@ -345,6 +345,7 @@ def test_messages_are_checked_and_announced_as_confirmed():
         message_published.disconnect(receive)
 
     assert announced == [(body, "default") for body in "abcde"]
+    assert brokers["default"].is_connected
     with pytest.raises(InvalidMessage):
         publish(object(), "orders")
     with pytest.raises(BrokerDoesNotExist):

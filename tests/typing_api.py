@@ -40,7 +40,8 @@ def synchronous() -> None:
     publish_on_commit({"id": 1}, "orders", using="default", robust=False, correlation_id=message_id)
     message: Message = Message.encode({"id": 1}, "orders")
     brokers["default"].send(message, timeout=1)
-    print(count, "default" in brokers, list(brokers))
+    is_connected: bool = brokers["default"].is_connected
+    print(count, is_connected, "default" in brokers, list(brokers))
 
 
 async def asynchronous() -> None:
