@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from faststream_django.backends.base import Backend, Delivery
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
-from faststream_django.calls import Call
+from faststream_django.calls import Call, Work
 from faststream_django.conf import BrokerSettings
 from faststream_django.courier import Courier
+from faststream_django.declaring import Wanted, read_wanted, refuse_event_loop, told
 from faststream_django.imports import quiet
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, loop_thread
 from faststream_django.messages import Message
@@ -46,6 +47,10 @@ class Sender(Protocol):
     @property
     def is_connected(self) -> bool: ...
     def start(self) -> None: ...
+    def declare(self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...) -> None: ...
+    async def adeclare(
+        self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...
+    ) -> None: ...
     def send(self, message: Message, timeout: float | None = None) -> None: ...
     async def asend(self, message: Message, timeout: float | None = None) -> None: ...
     def send_many(
@@ -228,6 +233,27 @@ class Connection:
             for delivery in chunk.unsettled():
                 chunk.errors[delivery.index] = unanswered(delivery, error, connected=self.is_connected)
 
+    def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
+        """Declare queues, exchanges and bindings; return once the broker has answered.
+
+        They are given as in FASTSTREAM's QUEUES and EXCHANGES, whatever DECLARE says. Declaring again what
+        exists as it is changes nothing; a connection that is made later does not declare them again.
+        Raises, within `timeout` seconds (default: TIMEOUT), InvalidDeclaration, BrokerUnavailable (nothing
+        was declared), DeclarationRefused (the rest was declared) or DeclarationTimeout (nobody knows).
+        """
+        wanted = read_wanted(self.settings.alias, queues, exchanges, self._limit(timeout))
+        refuse_event_loop()
+        with told(wanted):
+            self._loop.run(self._declare, wanted, timeout=wanted.timeout + GRACE)
+
+    async def adeclare(
+        self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
+    ) -> None:
+        """See declare()."""
+        wanted = read_wanted(self.settings.alias, queues, exchanges, self._limit(timeout))
+        with told(wanted):
+            await self._loop.arun_job(Work(self._declare, (wanted,)), wanted.timeout + GRACE)
+
     def _limit(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
 
@@ -238,6 +264,9 @@ class Connection:
             self._beginning = asyncio.current_task()
             await quiet(IMPORTS_TIMEOUT)
         self.courier_here().start()
+
+    async def _declare(self, wanted: Wanted) -> None:
+        await self.courier_here().declare(wanted)
 
     async def _end(self, timeout: float) -> None:
         if self._beginning is not None:

@@ -16,6 +16,7 @@ from functools import partial
 
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Settled, Verdict
 from faststream_django.bulk import Chunk
+from faststream_django.declaring import Wanted, declare
 from faststream_django.exceptions import (
     BrokerUnavailable,
     PublishError,
@@ -88,6 +89,10 @@ class Courier:
         finally:
             for delivery in self._window.close():
                 self.drop(delivery, None if delivery.confirmed else stopped(delivery))
+
+    async def declare(self, wanted: Wanted) -> None:
+        """Declare on the session of the moment, or on the next; see declaring.declare()."""
+        await declare(wanted, self._supervisor)
 
     def send(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
         """Have `done` called once: with None when the message is confirmed, else with what is known.

@@ -20,7 +20,11 @@ __all__ = [
     "BrokerUnavailable",
     "BulkPublishError",
     "ConnectionLost",
+    "DeclarationError",
+    "DeclarationRefused",
+    "DeclarationTimeout",
     "InvalidBroker",
+    "InvalidDeclaration",
     "InvalidMessage",
     "MessageRejected",
     "MessageUnroutable",
@@ -113,6 +117,35 @@ class BulkPublishError(PublishError):
         # A mappingproxy cannot be pickled, and BaseException.__reduce__ knows no keyword arguments.
         make = partial(type(self), errors=dict(self.errors), confirmed=self.confirmed, broker=self.broker)
         return make, self.args
+
+
+class DeclarationError(Exception):
+    """``brokers["alias"].declare()`` failed; ``broker`` is the alias. No message was sent, nor lost."""
+
+    def __init__(self, text: str, *, broker: str | None = None) -> None:
+        super().__init__(text)
+        self.broker = broker
+
+
+class InvalidDeclaration(DeclarationError, ValueError):
+    """The queues or exchanges were refused at the call; nothing was declared."""
+
+
+class DeclarationRefused(DeclarationError):
+    """The broker or its driver refused some of them; every other one was declared.
+
+    ``reasons`` maps each that was refused to the reason.
+    """
+
+    def __init__(
+        self, text: str, *, broker: str | None = None, reasons: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(text, broker=broker)
+        self.reasons: Mapping[str, str] = dict(reasons or {})
+
+
+class DeclarationTimeout(DeclarationError):
+    """Some were not answered in time and may be declared or not; it is safe to declare them again."""
 
 
 class InvalidBroker(ImproperlyConfigured):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any
 
 from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import aignore, ignore
+from faststream_django.declaring import read_wanted, refuse_event_loop
 from faststream_django.exceptions import PublishError
 from faststream_django.messages import Message
 
@@ -32,6 +34,19 @@ class StandIn:
 
     def start(self) -> None:
         """Do nothing: there is nothing to connect to."""
+
+    def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
+        """Validate, and declare nothing."""
+        limit = self.settings.timeout if timeout is None else timeout
+        read_wanted(self.settings.alias, queues, exchanges, limit)
+        refuse_event_loop()
+
+    async def adeclare(
+        self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
+    ) -> None:
+        """See declare()."""
+        limit = self.settings.timeout if timeout is None else timeout
+        read_wanted(self.settings.alias, queues, exchanges, limit)
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         if self._on_send is not None:

@@ -13,7 +13,11 @@ from faststream_django.exceptions import (
     BrokerUnavailable,
     BulkPublishError,
     ConnectionLost,
+    DeclarationError,
+    DeclarationRefused,
+    DeclarationTimeout,
     InvalidBroker,
+    InvalidDeclaration,
     InvalidMessage,
     MessageRejected,
     MessageUnroutable,
@@ -35,6 +39,7 @@ SINGLE = [
     ConnectionLost,
 ]
 SETTINGS = [InvalidBroker, BrokerDoesNotExist]
+DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, DeclarationTimeout]
 
 
 def bulk_error(*errors):
@@ -51,9 +56,21 @@ def test_this_file_knows_every_class():
     assert {cls for cls in classes if cls.__module__ == exceptions.__name__} == {
         *SINGLE,
         *SETTINGS,
+        *DECLARING,
         BulkPublishError,
     }
-    assert set(exceptions.__all__) == {cls.__name__ for cls in (*SINGLE, *SETTINGS, BulkPublishError)}
+    assert set(exceptions.__all__) == {
+        cls.__name__ for cls in (*SINGLE, *SETTINGS, *DECLARING, BulkPublishError)
+    }
+
+
+@pytest.mark.parametrize("cls", DECLARING)
+def test_failed_declaration_survives_pickling_and_is_about_no_message(cls):
+    error = through_pickle(cls("it failed", broker="audit"))
+
+    assert (type(error), str(error), error.broker) == (cls, "it failed", "audit")
+    assert isinstance(error, DeclarationError)
+    assert not isinstance(error, PublishError | ImproperlyConfigured)
 
 
 @pytest.mark.parametrize("cls", SINGLE)

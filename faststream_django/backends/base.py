@@ -17,6 +17,7 @@ from faststream_django.exceptions import PublishError, PublishTimeout
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
+    from faststream_django.topology import ExchangeSettings, QueueSettings
 
 __all__ = ["Backend", "Delivery", "NotSent", "Session", "Settled", "Transmit", "Verdict"]
 
@@ -113,6 +114,12 @@ class Session(ABC):
     def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002
         """Tell why a message is not written yet, and the cure; an empty text where nothing special is."""
         return ""
+
+    async def declare(
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+    ) -> dict[str, str]:
+        """Declare them; return the reason for each that was refused, or raise NotSent if the session ends."""
+        raise NotImplementedError(f"{type(self).__name__} cannot declare")
 
     @property
     def is_blocked(self) -> bool:

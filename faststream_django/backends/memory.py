@@ -15,12 +15,13 @@ from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.backends.rabbit_errors import explained, publish_error
 from faststream_django.backends.rabbit_properties import basic_publish
-from faststream_django.backends.rabbit_topology import Topology
+from faststream_django.backends.rabbit_topology import Topology, declare_now
 from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 
 if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
+    from faststream_django.topology import ExchangeSettings, QueueSettings
 
 __all__ = ["MemoryBackend", "MemorySession"]
 
@@ -61,6 +62,11 @@ class MemorySession(Session):
         task = asyncio.get_running_loop().create_task(self._publish(message, delivery))
         self._tasks[delivery] = task
         task.add_done_callback(lambda _: self._tasks.pop(delivery, None))
+
+    async def declare(
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+    ) -> dict[str, str]:
+        return await declare_now(self._connection.channel, queues, exchanges)
 
     def withdraw(self, delivery: Delivery) -> None:
         delivery.settled = None

@@ -79,7 +79,7 @@ class RabbitBackend(Backend):
         except BaseException:
             await _close_quietly(connection)
             raise
-        session.declare()
+        session.begin_to_declare()
         return session
 
     def _connection(self, url: str) -> RabbitConnection:

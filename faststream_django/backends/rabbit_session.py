@@ -17,8 +17,9 @@ from faststream_django.backends.rabbit_driver import RabbitConnection
 from faststream_django.backends.rabbit_fast_channel import FastChannel
 from faststream_django.backends.rabbit_line import Line, Lines
 from faststream_django.backends.rabbit_plain_channel import PlainChannel
-from faststream_django.backends.rabbit_topology import Topology
+from faststream_django.backends.rabbit_topology import Topology, declare_now
 from faststream_django.messages import Message
+from faststream_django.topology import ExchangeSettings, QueueSettings
 
 __all__ = ["RabbitSession"]
 
@@ -52,10 +53,10 @@ class RabbitSession(Session):
         self._lines = Lines(self._open_channel, max(1, connection.channel_max - 1))
         self._to_flush: set[Line] = set()
         self._topology_errors: dict[str, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._answered_at = 0.0
 
-    def declare(self) -> None:
+    def begin_to_declare(self) -> None:
         """Begin to declare what the settings name; messages wait for it, within the limit."""
         if self._topology:
             self._in_background(self._declare())
@@ -115,6 +116,28 @@ class RabbitSession(Session):
         """Go on after the broker was blocked, the socket full, or the topology not declared."""
         if self._is_ready and self._connection.is_writable:
             self._lines.flush()
+
+    async def declare(
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+    ) -> dict[str, str]:
+        # It goes on for a caller who goes away: the channel must be closed in order.
+        declaring = self._loop.create_task(self._declare_now(queues, exchanges))
+        self._tasks.add(declaring)
+        declaring.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(declaring)
+
+    async def _declare_now(
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+    ) -> dict[str, str]:
+        try:
+            async with self._declaring:
+                reasons = await declare_now(self._connection.open_declaring_channel, queues, exchanges)
+        except (ConnectionError, ChannelInvalidStateError) as error:
+            raise NotSent(str(error)) from error
+        if not reasons:
+            for name in (*(each.name for each in queues), *(each.name for each in exchanges)):
+                self._topology_errors.pop(name, None)
+        return reasons
 
     async def _declare(self) -> None:
         timer = self._loop.call_later(self._declare_limit, self._go_on)

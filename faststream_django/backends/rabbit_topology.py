@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from faststream_django.backends.rabbit_declaring import ConnectionEnded
 from faststream_django.conf import BrokerSettings
 from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
-__all__ = ["Declaration", "Topology", "declarations", "declare"]
+__all__ = ["Declaration", "Topology", "declare_now"]
 
 logger = logging.getLogger("faststream_django.connection")
 
@@ -103,6 +104,24 @@ async def declare(open_channel: OpenChannel, wanted: Iterable[Declaration], fail
         if not channel.is_closed:
             await channel.close()
         left = again
+
+
+async def declare_now(
+    open_channel: OpenChannel, queues: Iterable[QueueSettings], exchanges: Iterable[ExchangeSettings]
+) -> dict[str, str]:
+    """Declare what is asked for at run time; return the reason for each declaration that was refused."""
+    reasons: dict[str, str] = {}
+
+    def failed(declaration: Declaration, error: BaseException) -> None:
+        reasons[declaration.text] = _reason(error)
+        if isinstance(error, ConnectionEnded):
+            reasons[declaration.text] += (
+                " (the broker closed the connection: what follows it is not declared)"
+            )
+
+    with suppress(ConnectionEnded):
+        await declare(open_channel, declarations(queues, exchanges), failed)
+    return reasons
 
 
 def declarations(
