@@ -161,6 +161,7 @@ class Bulk:
         """What delivers parts of the open chunk."""
         self._alias = alias
         self._timeout = timeout
+        self._caller = object()
         self._count = 0
         self._chunk = Chunk()
         self._is_lost = False
@@ -211,7 +212,7 @@ class Bulk:
         if isinstance(item, InvalidMessage):
             self.result.errors[index] = item
             return None
-        self._chunk.add(index, Delivery(item, self._alias, self._timeout))
+        self._chunk.add(index, Delivery(item, self._alias, self._timeout, caller=self._caller))
         return self._take() if self._chunk.is_full else None
 
     def rest(self) -> Chunk | None:

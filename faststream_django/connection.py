@@ -52,7 +52,7 @@ class Sender(Protocol):
         self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...
     ) -> None: ...
     def send(self, message: Message, timeout: float | None = None) -> None: ...
-    async def asend(self, message: Message, timeout: float | None = None) -> None: ...
+    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None: ...
     def send_many(
         self,
         items: Iterable[Item],
@@ -119,9 +119,9 @@ class Connection:
         except (LoopStalled, LoopStopped) as error:
             conclude(delivery, error, connected=self.is_connected)
 
-    async def asend(self, message: Message, timeout: float | None = None) -> None:
-        """See send()."""
-        delivery = Delivery(message, self.settings.alias, self._limit(timeout))
+    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:
+        """See send(). The messages of one `caller` for one exchange leave in the order of the calls."""
+        delivery = Delivery(message, self.settings.alias, self._limit(timeout), caller=caller)
         try:
             await self._loop.arun_job(_Posting(self, delivery), delivery.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:

@@ -33,6 +33,7 @@ from faststream_django.outcomes import (
     unavailable,
 )
 from faststream_django.supervisor import Supervisor
+from faststream_django.turns import Turns
 from faststream_django.window import Window
 
 __all__ = ["Courier"]
@@ -58,6 +59,7 @@ class Courier:
         self._window = Window(backend.settings)
         self._shutdown_timeout = backend.settings.shutdown_timeout
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._turns = Turns()
 
     @property
     def is_here(self) -> bool:
@@ -119,10 +121,12 @@ class Courier:
         """Stop a delivery: what was not sent is not sent any more."""
         if delivery.done is None:
             return
+        delivery.given_up = True  # also if a middleware ignores that it is cancelled
         self._withdraw(delivery)
         task = self._tasks.pop(delivery, None)
         self._finish(delivery, error)
         if task is not None:
+            self._end_turn(delivery)
             task.cancel()
 
     async def deliver_chunk(self, chunk: Chunk, end: float, *, early: bool = False) -> None:
@@ -180,9 +184,10 @@ class Courier:
             return
         if is_direct:
             self._post(delivery, delivery.message, self._conclude, more=more)
-        else:
-            task = self._loop.create_task(self._process(delivery), context=context)
-            self._tasks[delivery] = task
+            return
+        if delivery.caller is not None:
+            delivery.turn = self._turns.take(delivery.caller, delivery.message.exchange)
+        self._tasks[delivery] = self._loop.create_task(self._process(delivery), context=context)
 
     def _post(self, delivery: Delivery, message: Message, settled: Settled, *, more: bool = False) -> None:
         """Send on the session of the moment, or on the next."""
@@ -236,17 +241,28 @@ class Courier:
                 error.add_note(f"The broker may have message {delivery.message.message_id}.")
             elif not error.maybe_sent:
                 error = repeated(delivery, error)
+        self._end_turn(delivery)
         if self._tasks.pop(delivery, None) is not None:
             self._finish(delivery, error)
 
     async def _transmit(self, delivery: Delivery, message: Message) -> None:
         """Send what the middlewares have made of the message. They may do that several times."""
-        verdict: Verdict = NotSent()
+        outcome: asyncio.Future[PublishError | None] = self._loop.create_future()
+
+        def settled(_: Delivery, verdict: Verdict) -> None:
+            if outcome.done():
+                return
+            if isinstance(verdict, NotSent):  # here, where the lost ones are told in their order
+                self._post(delivery, message, settled)
+            else:
+                outcome.set_result(verdict)
+
         try:
-            while isinstance(verdict, NotSent):
-                outcome: asyncio.Future[Verdict] = self._loop.create_future()
-                self._post(delivery, message, partial(_tell, outcome))
-                verdict = await outcome
+            if delivery.turn is not None:
+                await delivery.turn.came.wait()
+            self._post(delivery, message, settled)
+            self._end_turn(delivery)
+            verdict = await outcome
         except asyncio.CancelledError:  # a middleware has a time limit of its own
             self._withdraw(delivery)
             delivery.in_doubt = delivery.is_uncertain
@@ -258,6 +274,11 @@ class Courier:
         if verdict is not None:
             raise verdict
         delivery.confirmed = True
+
+    def _end_turn(self, delivery: Delivery) -> None:
+        turn, delivery.turn = delivery.turn, None
+        if turn is not None:
+            self._turns.end(turn)
 
     def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
         self._window.release(delivery)
@@ -277,8 +298,3 @@ def _settle(chunk: Chunk, delivery: Delivery, error: BaseException | None) -> No
     if error is not None and not isinstance(error, PublishError):
         error = middleware_failed(delivery, error)  # the other messages go on
     chunk.settle(delivery, error)
-
-
-def _tell(outcome: asyncio.Future[Verdict], _: Delivery, verdict: Verdict) -> None:
-    if not outcome.done():
-        outcome.set_result(verdict)

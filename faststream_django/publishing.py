@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
 from faststream_django.announcements import (
@@ -91,16 +91,31 @@ def publish(
 
 
 @spelled_out
-async def apublish(
+@markcoroutinefunction
+def apublish(
     message: Any,
     queue: str | RabbitQueue = "",
     exchange: str | RabbitExchange | None = None,
     **options: Unpack[PublishOptions],
+) -> Coroutine[Any, Any, str]:
+    """See publish(). The messages that one task has under way leave in the order of its calls."""
+    try:
+        caller = asyncio.current_task()  # of the call: the coroutine may run in a task of its own
+    except RuntimeError:
+        caller = None
+    return _apublish(message, queue, exchange, options, caller)
+
+
+async def _apublish(
+    message: Any,
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+    caller: object,
 ) -> str:
-    """See publish()."""
     outgoing = encode(message, queue, exchange, options)
     try:
-        await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout)
+        await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout, caller)
     except PublishError as error:
         await aannounce(outgoing.message, outgoing.broker, error)
         raise

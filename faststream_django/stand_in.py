@@ -52,7 +52,7 @@ class StandIn:
         if self._on_send is not None:
             self._on_send(message, timeout)
 
-    async def asend(self, message: Message, timeout: float | None = None) -> None:
+    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:  # noqa: ARG002
         self.send(message, timeout)
 
     def send_many(

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 
 import faststream_django
 from faststream_django import exceptions, publishing, signals, sync
@@ -132,7 +133,7 @@ def test_async_twin_takes_the_same_arguments(verb):
     function, twin = getattr(faststream_django, verb), getattr(faststream_django, f"a{verb}")
 
     assert list(inspect.signature(function).parameters) == list(inspect.signature(twin).parameters)
-    assert inspect.iscoroutinefunction(twin)
+    assert iscoroutinefunction(twin)
     assert twin.__doc__.startswith(f"See {verb}()")
 
 

@@ -6,12 +6,14 @@ import signal
 import threading
 import time
 import uuid
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
 from faststream import BaseMiddleware
 
 from faststream_django import (
@@ -1122,6 +1124,148 @@ def test_middlewares_see_the_context_of_the_caller(configure, verb):
     call(verb, "x", "orders")
 
     assert seen == [0, 1, None]
+
+
+class Dawdling(BaseMiddleware):
+    """Takes longer for the earlier messages; hangs for one that says so."""
+
+    async def publish_scope(self, call_next, command):
+        body = command.body.decode()
+        await asyncio.sleep(60 if body == "hang" else 0.02 * (9 - int(body)))
+        return await call_next(command)
+
+
+async def gather_from_one_task(bodies):
+    await asyncio.gather(*(apublish(body, "orders") for body in bodies))
+
+
+async def group_from_one_task(bodies):
+    async with asyncio.TaskGroup() as group:
+        for body in bodies:
+            group.create_task(apublish(body, "orders"))
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda numbers: publish_many(numbers, "orders"),
+        lambda numbers: asyncio.run(apublish_many(numbers, "orders")),
+        lambda numbers: asyncio.run(gather_from_one_task(numbers)),
+        lambda numbers: asyncio.run(group_from_one_task(numbers)),
+    ],
+    ids=["publish_many", "apublish_many", "gather", "TaskGroup"],
+)
+def test_messages_keep_the_order_of_the_calls_although_a_middleware_awaits(configure, send):
+    server = configure(Dawdling)
+
+    send(range(10))
+
+    assert bodies(server) == list(range(10))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_messages_of_a_transaction_keep_their_order_although_a_middleware_awaits(configure):
+    server = configure(Dawdling)
+
+    with transaction.atomic():
+        for number in range(10):
+            publish_on_commit(number, "orders")
+
+    assert bodies(server) == list(range(10))
+
+
+def test_slow_middleware_of_one_caller_holds_up_no_other(configure):
+    """Two tasks are two callers, as two requests are; so are two threads."""
+    server = configure(Dawdling)
+
+    async def main():
+        hanging = asyncio.create_task(apublish_in_a_task_of_its_own("hang"))
+        await asyncio.sleep(0)
+        await asyncio.create_task(apublish_in_a_task_of_its_own(9))
+        await asyncio.to_thread(publish, 9, "orders")
+        return not hanging.done() and hanging.cancel()
+
+    async def apublish_in_a_task_of_its_own(body):
+        await apublish(body, "orders", timeout=50)
+
+    started = time.monotonic()
+    assert asyncio.run(main())
+    assert time.monotonic() - started < 30
+    assert bodies(server) == [9, 9]
+
+
+def test_messages_behind_one_that_hangs_leave_once_its_time_is_over(configure):
+    server = configure(Dawdling)
+
+    async def main():
+        return await asyncio.gather(
+            apublish("hang", "orders", timeout=0.5),
+            apublish(8, "orders", timeout=30),
+            apublish(9, "orders", timeout=30),
+            return_exceptions=True,
+        )
+
+    hung, *others = asyncio.run(main())
+
+    assert type(hung) is PublishTimeout
+    assert hung.maybe_sent is False
+    assert all(isinstance(other, str) for other in others)
+    assert bodies(server) == [8, 9]
+
+
+def test_deadline_holds_behind_one_that_hangs(configure):
+    server = configure(Dawdling)
+    publish(9, "orders")
+
+    async def until_the_second_is_told():
+        hanging = asyncio.create_task(apublish("hang", "orders", timeout=50))
+        waiting = asyncio.create_task(apublish(9, "orders", timeout=0.5))
+        with pytest.raises(PublishTimeout) as raised:
+            await waiting
+        hanging.cancel()
+        return raised.value
+
+    error = asyncio.run(until_the_second_is_told())
+
+    assert error.maybe_sent is False
+    assert bodies(server) == [9]
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "publishes twice"])
+def test_middleware_that_fails_or_publishes_twice_lets_those_behind_it_pass(configure, fails):
+    class Odd(BaseMiddleware):
+        async def publish_scope(self, call_next, command):
+            if command.body != b"0":
+                return await call_next(command)
+            if fails:
+                raise LookupError("the middleware's own")
+            await call_next(command)
+            return await call_next(command)
+
+    server = configure(Odd)
+
+    with suppress(BulkPublishError):
+        publish_many(range(4), "orders")
+
+    assert sorted(bodies(server)) == ([1, 2, 3] if fails else [0, 0, 1, 2, 3])
+
+
+def test_middleware_that_ignores_its_end_does_not_send_what_was_called_unsent(configure):
+    class Stubborn(BaseMiddleware):
+        async def publish_scope(self, call_next, command):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60 if command.body == b"stubborn" else 0)
+            return await call_next(command)
+
+    server = configure(Stubborn)
+    publish("first", "orders")
+
+    with pytest.raises(PublishTimeout) as raised:
+        publish("stubborn", "orders", timeout=0.3)
+    publish("last", "orders")
+
+    assert raised.value.maybe_sent is False
+    assert bodies(server) == ["first", "last"]
 
 
 class Refusing(BaseMiddleware):

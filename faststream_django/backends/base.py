@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faststream_django.conf import BrokerSettings
     from faststream_django.messages import Message
     from faststream_django.topology import ExchangeSettings, QueueSettings
+    from faststream_django.turns import Turn
 
 __all__ = ["Backend", "Delivery", "NotSent", "Session", "Settled", "Transmit", "Verdict"]
 
@@ -55,6 +56,10 @@ class Delivery:
     """Its caller has gone away with the certainty that it was not sent."""
     done: Callable[[Delivery, BaseException | None], None] | None = None
     """Told once what came of it; None before it is on its way and after."""
+    caller: object = None
+    """Whose messages keep their order where middlewares look at them; None for a thread, which waits."""
+    turn: Turn | None = None
+    """Its place among the messages of its caller, until it has left."""
     index: int = 0
     """Its place among the messages of a publish of many."""
     sent_as: Message = field(init=False)
