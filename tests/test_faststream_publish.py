@@ -167,6 +167,14 @@ def test_the_destination(run, stdin, messages, arguments, exchange, key):
         (["--exchange", "events", '{"id": 1}'], "looks like BODY"),
         (['{"id": 1}'], "looks like BODY"),
         (["-"], "looks like BODY"),
+        (['{"id": 1}', "orders"], "QUEUE looks like BODY; QUEUE comes first"),
+        (["[1]", "orders", "--exchange", "events"], "QUEUE looks like BODY; QUEUE comes first"),
+        (["-", "orders"], "QUEUE looks like BODY; QUEUE comes first"),
+        (["orders", "BODY", "--priority", "256"], "priority is out of range"),
+        (["orders", "BODY", "--priority", "high"], "invalid int value"),
+        (["orders", "BODY", "--expiration", "-1"], "expiration is -1 seconds from now"),
+        (["orders", "BODY", "--message-id", "a\nb"], "message_id has a control character"),
+        (["orders", "--lines", "--message-id", "m-1"], "--message-id would give every line the same id"),
         (["orders", "BODY", "--file", "f"], "BODY and --file"),
         (["orders", "-", "--file", "f"], "BODY and --file"),
         (["orders", "BODY", "--lines"], "leave BODY out"),
@@ -538,7 +546,68 @@ def test_where_publishing_stopped_is_said(run, stdin):
         1,
         f"Publishing stopped: nothing from line {CHUNK_MESSAGES + 1} on was sent.",
     )
-    assert run.stderr.getvalue().splitlines()[-1] == f"line {CHUNK_MESSAGES}: away"
+    assert run.stderr.getvalue().splitlines() == [
+        "line 1: away",
+        "line 2: away",
+        "line 3: away",
+        f"lines 4-{CHUNK_MESSAGES}: BrokerUnavailable as above ({CHUNK_MESSAGES - 3} more)",
+    ]
+
+
+def test_lines_that_fail_alike_are_summed_up_by_kind(run, stdin):
+    stdin(b"".join(b"%d\n" % number for number in range(1, 21)))
+    errors = [MessageRejected("full")] * 4 + [ConnectionLost("lost")] * 4 + [MessageRejected("full")] * 12
+    failing = iter(errors)
+
+    with capture_messages(fail_with=lambda message: next(failing)):
+        error = run("orders", lines=True)
+
+    assert run.stderr.getvalue().splitlines() == [
+        *(f"line {number}: full" for number in (1, 2, 3)),
+        *(f"line {number}: lost" for number in (5, 6, 7)),
+        "lines 4, 9-20: MessageRejected as above (13 more)",
+        "line 8: ConnectionLost as above (1 more)",
+    ]
+    assert (error.returncode, str(error)[:23]) == (3, "20 of the lines failed,")
+
+
+@pytest.mark.parametrize(
+    "pretty", [b'{\n  "id": 1\n}\n', b"\n[\n  1,\n  2\n]\n", b"{\r\n}\r\n"], ids=["object", "list", "windows"]
+)
+def test_pretty_printed_json_is_refused_before_a_line_of_it_is_published(run, stdin, messages, pretty):
+    """The 2 of the list is a line of JSON."""
+    stdin(pretty)
+
+    assert_usage(run("orders", lines=True), "goes over several lines", "`jq -c .`", "`jq -c '.[]'`")
+    assert not messages
+
+
+def test_options_of_the_message(run, messages):
+    arguments = ["--message-id", "m-1", "--priority", "9", "--expiration", "1.5", "--no-mandatory"]
+
+    run("orders", "BODY", *arguments)
+
+    (captured,) = messages
+    message = captured.message
+    assert (message.message_id, message.priority, message.expiration) == ("m-1", 9, 1.5)
+    assert message.mandatory is False
+
+
+def test_app_id_of_the_settings(run, settings, messages):
+    settings.FASTSTREAM = {"default": {**settings.FASTSTREAM["default"], "OPTIONS": {"app_id": "shop"}}}
+
+    run("orders", "BODY")
+
+    assert messages[0].message.app_id == "shop"
+
+
+def test_hint_names_an_option_of_the_command(run, settings):
+    settings.FASTSTREAM = {"default": {"URL": "memory://hint"}}
+
+    error = run("absent", "BODY")
+
+    assert "--no-mandatory" in str(error)
+    assert "mandatory=" not in str(error)
 
 
 def test_the_receivers_are_gone_afterwards(run, stdin, messages):
@@ -786,7 +855,7 @@ def test_the_program_tells_an_unknown_outcome_by_its_exit_code(program, rabbitmq
 
     assert process.returncode == 3
     *_, last, end = stderr.decode().splitlines()
-    first_not_sent = int(last.removeprefix("line ").partition(":")[0].replace(",", "")) + 1
+    first_not_sent = int(re.findall(r"[\d,]+", last.partition(":")[0])[-1].replace(",", "")) + 1
     assert end == f"CommandError: Publishing stopped: nothing from line {first_not_sent:,} on was sent."
 
 

@@ -52,8 +52,16 @@ def read_lines(
     kind = (content_type or "application/json").partition(";")[0].strip()
     is_json = kind == "application/json" or kind.endswith("+json")
     longest = limit + len(b"\r\n")
+    is_first = True
     for number, line in enumerate(_beginnings(stream, longest), 1):
         body = line.rstrip(b"\r\n") if line.endswith(b"\n") else line
+        if is_json and is_first and body.strip() in {b"{", b"["}:
+            # Before a line of it that happens to be JSON is published.
+            raise WrongUsage(
+                f"Line {number:,} begins JSON that goes over several lines, and --lines publishes each line; "
+                "write each message on one line, as `jq -c .` does (`jq -c '.[]'` for the items of a list)."
+            )
+        is_first &= not body.strip()
         if body.strip() and len(body) > limit:
             yield number, body, f"it {_too_long(limit)}"
         elif body.strip():

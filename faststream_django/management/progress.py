@@ -15,10 +15,11 @@ from faststream_django.signals import message_failed, message_published
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "as_options"]
 
 REFRESH = 0.1  # seconds between two drawings
 BAR = 20  # characters
+SHOWN = 3  # errors of one kind, before the rest is summed up: an outage fails every line alike
 
 
 class Progress:
@@ -30,6 +31,8 @@ class Progress:
         self.maybe_sent = False
         self.under_way: dict[str, int] = {}
         """By its id, the line of each message that was handed over and is not settled yet."""
+        self._alike: dict[str, list[int]] = {}
+        """The lines that failed with each kind of error."""
         self._terminal = terminal
         self._input: IO[bytes] | None = None
         self._width = 0
@@ -47,6 +50,7 @@ class Progress:
             message_published.disconnect(self.confirm, sender=Message)
             message_failed.disconnect(self._fail, sender=Message)
             self._clear()
+            self._sum_up()
 
     def confirm(self, message: Message, **kwargs: Any) -> None:  # noqa: ARG002
         if self.under_way.pop(message.message_id, None):
@@ -87,7 +91,17 @@ class Progress:
     def _fail(self, message: Message, error: PublishError, **kwargs: Any) -> None:  # noqa: ARG002
         if line := self.under_way.pop(message.message_id, None):
             self.maybe_sent |= error.maybe_sent
-            self.refuse(line, str(error))
+            alike = self._alike.setdefault(type(error).__name__, [])
+            alike.append(line)
+            if len(alike) <= SHOWN:
+                self.refuse(line, as_options(str(error)))
+            else:
+                self.failed += 1
+
+    def _sum_up(self) -> None:
+        for kind, lines in self._alike.items():
+            if more := lines[SHOWN:]:
+                self._terminal.write(f"{_ranges(more)}: {kind} as above ({len(more):,} more)")
 
     def _show(self) -> None:
         now = time.perf_counter()
@@ -109,6 +123,23 @@ class Progress:
     def _draw(self, text: str) -> None:
         self._terminal.write(text, str, ending="")
         self._terminal.flush()
+
+
+def as_options(text: str) -> str:
+    """Name the options of the command where a text of the library names arguments of publish()."""
+    return text.replace("mandatory=False", "--no-mandatory")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return "line 4", or "lines 4-512, 600" of numbers that ascend."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    text = ", ".join(f"{low:,}" if low == high else f"{low:,}-{high:,}" for low, high in spans)
+    return f"line {text}" if len(numbers) == 1 else f"lines {text}"
 
 
 def _size(stream: IO[bytes]) -> int:

@@ -14,7 +14,7 @@ from faststream_django.exceptions import BrokerDoesNotExist, BulkPublishError, I
 from faststream_django.management.arguments import read_arguments
 from faststream_django.management.bodies import WrongUsage, opened, read_body, read_lines
 from faststream_django.management.output import PatientOutput
-from faststream_django.management.progress import Progress
+from faststream_django.management.progress import Progress, as_options
 from faststream_django.messages import Message
 from faststream_django.publishing import publish, publish_many
 
@@ -64,6 +64,12 @@ class Command(BaseCommand):
         add("--content-type", metavar="T", help="The content type; by default the body tells it.")
         timeout = "Seconds to wait; with --lines the longest time without progress."
         add("--timeout", type=float, metavar="S", help=timeout)
+        add("--message-id", metavar="ID", help="The id of the message; by default a new UUID.")
+        add("--priority", type=int, metavar="N", help="The priority, 0 to 255.")
+        expiration = "Seconds after which the broker may drop the message."
+        add("--expiration", type=float, metavar="S", help=expiration)
+        no_mandatory = "Do not fail if no queue takes the message."
+        add("--no-mandatory", action="store_true", help=no_mandatory)
         add("--dry-run", action="store_true", help="Check everything and say what would be published.")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
@@ -78,7 +84,7 @@ class Command(BaseCommand):
         except (InvalidBroker, PublishError) as error:
             # Without its cause: what a driver raised may hold a URL, which --traceback would show.
             code = UNKNOWN if getattr(error, "maybe_sent", False) else NOT_SENT
-            raise CommandError(str(error), returncode=code) from None
+            raise CommandError(as_options(str(error)), returncode=code) from None
 
     def _publish(self) -> None:
         seal, body = read_arguments(self.options)
