@@ -60,7 +60,7 @@ class Wire:
         self.closed_for = (0, 0)
         """The class and the method for which the broker ends the connection."""
         self.heard_at = 0.0
-        """When the last bytes came, on the clock of time.monotonic()."""
+        """When the last whole frame came, on the clock of time.monotonic()."""
         self._transport: asyncio.WriteTransport
 
     def may_write(self) -> bool:
@@ -135,7 +135,6 @@ class _Protocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._wire.heard_at = time.monotonic()
         self._tap.feed_data(bytes(self._buffer[:nbytes]))
 
     def pause_writing(self) -> None:
@@ -188,9 +187,11 @@ class _Tap(asyncio.StreamReader):
             else:
                 left.append(frame)
         self._rest = data[position:]
-        if taken and not left and time.monotonic() - self._sign_of_life > SIGN_OF_LIFE:
-            self._sign_of_life = time.monotonic()
-            left.append(HEARTBEAT_FRAME)
+        if taken or left:
+            self._wire.heard_at = now = time.monotonic()
+            if not left and now - self._sign_of_life > SIGN_OF_LIFE:
+                self._sign_of_life = now
+                left.append(HEARTBEAT_FRAME)
         if left:
             super().feed_data(b"".join(left))
 
