@@ -20,7 +20,7 @@ TIMEOUT, CONNECT_TIMEOUT, HEARTBEAT = 1.0, 1.0, 2
 TOLERANCE = max(0.1 * TIMEOUT, 0.25)
 # ... and as much again for what the machine does in between: the load, the node and rabbitmqctl (an
 # Erlang machine of its own each time) share two cores, and a thread waits for its turn.
-BUSY = 0.25
+BUSY = 0.65
 
 # RabbitMQ 3.10 does not find a quorum queue again that was declared less than a second before kill -9:
 # nothing that is published to it is ever confirmed. There is no sign to wait for.

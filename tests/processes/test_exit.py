@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from .conftest import ENDS
+
 # Publishing threads that say what was confirmed. Daemons: they run until the interpreter is gone.
 PUBLISHERS = """
 import os, sys, threading, time
@@ -61,7 +63,7 @@ def test_a_process_ends_while_daemon_threads_publish(
     confirmed = set(program.all_said("confirmed "))
     stored = ids(rabbitmq.drain(queue))
     assert (code, program.err) == (0, "")
-    assert took < 1.5
+    assert took < ENDS
     assert len(confirmed) >= 200
     assert confirmed <= stored
     assert len(stored - confirmed) <= 4  # confirmed, and the thread was gone before it could say so
@@ -98,7 +100,7 @@ asyncio.run(main())
     took = time.monotonic() - began
 
     assert (code, program.err) == (3, "")
-    assert took < 1.5
+    assert took < ENDS
     assert set(program.all_said("confirmed ")) <= ids(rabbitmq.drain(queue))
     assert connected_pids() == set()
 
@@ -133,7 +135,7 @@ say("main ends")
     took = time.monotonic() - began
 
     assert (code, program.err) == (0, "")
-    assert took < 2
+    assert took < ENDS
     assert rabbitmq.count(queue) == 501
 
 
@@ -150,7 +152,7 @@ def test_sigterm_while_threads_publish(rabbitmq, queue, start_script, connected_
     confirmed = set(program.all_said("confirmed "))
     stored = ids(rabbitmq.drain(queue))
     assert (code, program.err) == (-signal.SIGTERM, "")
-    assert took < 0.5
+    assert took < ENDS
     assert confirmed <= stored
     assert len(stored - confirmed) <= 8  # on their way when the signal came
     program.wait_until_gone(connected_pids)
@@ -185,7 +187,7 @@ say("main ends")
         took = time.monotonic() - began
 
         assert code == 0
-        assert took < 1.5
+        assert took < ENDS
         assert program.said("failed ") == "False BrokerUnavailable"
         assert program.complaints == []
     assert counting_port.count > 0
@@ -220,5 +222,5 @@ say("main ends")
     took = time.monotonic() - began
 
     assert code == 0
-    assert took <= 2.0 * 1.1 + 0.25  # the interpreter itself needs a moment
+    assert took < ENDS
     assert program.complaints == []

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .test_servers import FIRST, GUNICORN
+from .conftest import ENDS, FIRST
+from .test_servers import GUNICORN
 
 pytest.importorskip("gevent")
 
@@ -76,7 +77,7 @@ def test_gunicorn_publishes_from_the_first_request_to_the_last(
     assert len(answers) == 81
     assert {answer["pid"] for answer in answers} <= set(map(int, server.all_said("booted ")))
     assert code == 0
-    assert took < 4  # the worker looks once a second whether it is to end
+    assert took < ENDS
     assert server.complaints == []
     assert connected_pids() == set()
     assert lost_connections({answer["pid"] for answer in answers}) == []
@@ -193,11 +194,11 @@ say("main ends")
 
     seconds, name = program.said("told ").split()
     assert (code, program.err) == (0, "")
-    assert 0.45 <= float(seconds) <= 0.75
+    assert 0.45 <= float(seconds) < 4
     assert name == "BrokerUnavailable"
     assert int(program.said("turns ")) > 50
-    assert float(program.said("killed ")) < 0.1
-    assert took < 1.5
+    assert float(program.said("killed ")) < FIRST
+    assert took < ENDS
 
 
 @pytest.mark.parametrize("who", ["main", "greenlet"])
@@ -233,7 +234,7 @@ os._exit(0)
     took = time.monotonic() - began
 
     assert program.said("interrupted") == ""
-    assert took < 1
+    assert took < FIRST
 
 
 def test_forks_of_a_process_with_greenlets(rabbitmq, queue, start_script):
@@ -293,7 +294,7 @@ for _ in range(2):
     assert (code, program.err) == (0, "")
     for line in program.all_said("told "):
         seconds, _, text = line.partition(" ")
-        assert float(seconds) < 0.1
+        assert float(seconds) < FIRST
         assert "gevent has patched select, selectors" in text
         assert "Call gevent.monkey.patch_all() without thread=False" in text
     assert len(program.all_said("told ")) == 2

@@ -1,6 +1,5 @@
 """Web servers of all kinds: each forks, threads and ends in its own way."""
 
-import os
 import signal
 import sys
 import time
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# Coverage makes what a process does at first several times slower.
-FIRST = 3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0
+from .conftest import ENDS, FIRST
+
 GUNICORN = (
     *(sys.executable, "-m", "gunicorn", "--workers=2", "--bind=127.0.0.1:PORT", "--no-control-socket"),
     "--config=python:tests.processes.gunicorn_hooks",
@@ -58,7 +57,7 @@ def test_a_server_publishes_from_the_first_request_to_the_last(
     }
     assert len(answers) == 41
     assert code == exit_code
-    assert took < 3
+    assert took < ENDS
     assert server.complaints == []
     assert connected_pids() == set()
     if "gunicorn" in command:  # uWSGI and uvicorn do not always give Python the time for its atexit

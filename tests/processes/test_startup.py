@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from .conftest import ENDS
+
 GUNICORN = (sys.executable, "-m", "gunicorn", "--workers=1", "--bind=127.0.0.1:PORT", "--no-control-socket")
 # Coverage makes what the processes do at first several times slower.
 DELAY = 0.1 if "COVERAGE_PROCESS_CONFIG" in os.environ else 0.02
@@ -51,14 +53,16 @@ def broken_url(request):
 def test_autostart_delays_the_startup_by_no_more_than_20_ms(broken_url, start_script):
     took = []
 
-    for _ in range(5):
+    for _ in range(20):
         program = start_script(TIMED_STARTUP, env={"TEST_FASTSTREAM_URL": broken_url})
         assert program.wait() == 0
         assert program.said("started ") == "True"
         assert program.complaints == []
         took.append(float(program.said("took ")))
+        if took[-1] <= DELAY:
+            return  # once is enough: what else the machine does only ever adds
 
-    assert min(took) <= DELAY  # the shortest: what else the machine does only ever adds
+    pytest.fail(f"It took {sorted(took)} s.")
 
 
 @pytest.mark.parametrize(
@@ -168,9 +172,9 @@ def test_a_server_boots_and_answers_without_its_broker(broken_url, serve):
 
     code, took = server.terminate()
 
-    assert booted < 5
+    assert booted < 15
     assert code == 0
-    assert took < 3
+    assert took < ENDS
     assert server.complaints == []
 
 
