@@ -6,6 +6,10 @@ URL := memory://
 # Which Python the environment is made with; empty: the newest one that is found.
 PYTHON :=
 ARGS :=
+# How many tests run side by side, each with servers of its own: as many as there are cores, at most 4.
+# What is chosen with ARGS runs one after the other.
+JOBS := $(if $(ARGS),0,auto)
+export JOBS
 # 4 runs the tests that need RabbitMQ on RabbitMQ 4; empty: the one that is installed.
 RABBITMQ :=
 export RABBITMQ
@@ -20,9 +24,9 @@ environment: ## Make .venv with everything (PYTHON=/path/to/python chooses the i
 services: environment
 	@scripts/services $(VENV)/bin/python
 
-test: services ## Run the tests with coverage (ARGS="tests/test_x.py -k word", RABBITMQ=4)
+test: services ## Run the tests with coverage (ARGS="tests/test_x.py -k word", JOBS=1, RABBITMQ=4)
 	@$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest $(if $(RABBITMQ),-m rabbitmq) $(ARGS)
+	$(VENV)/bin/coverage run -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(if $(RABBITMQ),-m rabbitmq) $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report $(if $(RABBITMQ)$(ARGS),--fail-under=0)
 

@@ -22,6 +22,10 @@ def pytest_configure():
 @pytest.hookimpl(tryfirst=True)  # before -m deselects
 def pytest_collection_modifyitems(items):
     for item in items:
+        if " object at 0x" in item.nodeid:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the workers of pytest-xdist must find tests of the same names. Give it ids."
+            )
         if "rabbitmq" in item.fixturenames:
             item.add_marker(pytest.mark.rabbitmq)
         # A test that needs PostgreSQL says so with the marker or with the fixture.
