@@ -630,7 +630,7 @@ class UnknownSecurity:
 def test_an_option_that_makes_the_driver_fail_shows_no_password(connect_once, unreachable):
     error = connect_once(unreachable, options={"security": UnknownSecurity()})
 
-    assert type(error) is NotImplementedError
+    assert "NotImplementedError" in str(error)
     assert leaks(told(error)) == []
 
 
