@@ -154,5 +154,5 @@ def shown(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    name = type(value).__name__
+    name = "str" if isinstance(value, str) else type(value).__name__  # a PrivateURL is a text of the site's
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -640,3 +640,11 @@ def test_exchange_names_have_at_most_127_characters():
 
     with pytest.raises(InvalidBroker, match="at most 127 characters"):
         broker_settings_from("default", {"URL": "memory://", "EXCHANGES": [long]})
+
+
+def test_text_in_the_place_of_a_dict_is_called_a_str(settings):
+    """conceal_passwords() makes a PrivateURL of it."""
+    settings.FASTSTREAM = {"default": "amqp://guest:guest@localhost/"}
+
+    with pytest.raises(InvalidBroker, match=r"FASTSTREAM\['default'\]: must be a dict, not a str"):
+        broker_settings("default")

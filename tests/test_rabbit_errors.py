@@ -141,3 +141,21 @@ def test_unroutable_message_tells_why_its_queue_is_not_there():
 
     assert "Declaring 'orders' had failed: PRECONDITION_FAILED" in str(told)
     assert "PRECONDITION_FAILED" not in str(untold)
+
+
+@pytest.mark.parametrize(
+    "kind", [aiormq.ProbableAuthenticationError, aiormq.ConnectionNotAllowed, aiormq.AMQPConnectionError]
+)
+def test_dot_at_the_end_of_the_brokers_words_is_left_out(kind):
+    """It goes on: "... see the broker logfile. Waiting will not help"."""
+    text = str(connect_error(kind("ACCESS_REFUSED - For details see the broker logfile.")))
+
+    assert text.endswith("see the broker logfile")
+
+
+def test_dot_at_the_end_of_the_words_about_a_message_is_not_doubled():
+    error = aiormq.ChannelPreconditionFailed("PRECONDITION_FAILED - too large.")
+
+    text = str(publish_error(error, delivery(), newest=True))
+
+    assert text.endswith("PRECONDITION_FAILED - too large.")

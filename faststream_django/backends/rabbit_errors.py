@@ -53,20 +53,25 @@ def connect_error(error: Exception) -> BrokerUnavailable:  # noqa: PLR0911 - a t
         return error
     cause = error.__cause__
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
-        return BrokerRefused(f"the broker refused the credentials: {error}")
+        return BrokerRefused(f"the broker refused the credentials: {words(error)}")
     if isinstance(error, ConnectionNotAllowed):
-        return BrokerRefused(f"the broker refused the connection: {error}")
+        return BrokerRefused(f"the broker refused the connection: {words(error)}")
     if isinstance(error, ssl.SSLError) or isinstance(cause, ssl.SSLError):
-        return BrokerRefused(f"TLS failed: {error}")
+        return BrokerRefused(f"TLS failed: {words(error)}")
     if isinstance(error, FileNotFoundError | PermissionError):
-        return BrokerRefused(f"a TLS file cannot be read: {error}")
+        return BrokerRefused(f"a TLS file cannot be read: {words(error)}")
     if isinstance(error, ProtocolSyntaxError):
         return BrokerUnavailable(f"the peer does not speak AMQP 0-9-1 ({type(error).__name__})")
     if isinstance(error, OSError | AMQPError | asyncio.IncompleteReadError):
-        return BrokerUnavailable(str(error) or type(error).__name__)
+        return BrokerUnavailable(words(error) or type(error).__name__)
     if isinstance(error, NotSent):
-        return BrokerUnavailable(f"the connection was lost at once: {error}")
-    return BrokerUnavailable(f"{type(error).__name__}: {error}")
+        return BrokerUnavailable(f"the connection was lost at once: {words(error)}")
+    return BrokerUnavailable(f"{type(error).__name__}: {words(error)}")
+
+
+def words(error: Exception) -> str:
+    """Return what the error says, for the middle of a sentence: RabbitMQ ends some texts with a dot."""
+    return str(error).rstrip(".")
 
 
 def drop_frames(error: BaseException) -> None:
@@ -167,14 +172,14 @@ def explained(
 def _channel_verdict(error: ChannelClosed, delivery: Delivery) -> PublishError | None:
     name, about = f"message {delivery.sent_as.message_id}", _about(delivery)
     if isinstance(error, ChannelNotFoundEntity):
-        return MessageUnroutable(f"{name} was not routed: {error}.", **about)
+        return MessageUnroutable(f"{name} was not routed: {words(error)}.", **about)
     if isinstance(error, ChannelAccessRefused):
         return MessageRejected(
-            f"{name} was refused: {error}. Grant the user write permission on the exchange.",
+            f"{name} was refused: {words(error)}. Grant the user write permission on the exchange.",
             **about,
         )
     if isinstance(error, ChannelPreconditionFailed):
-        return MessageRejected(f"{name} was refused: {error}.", **about)
+        return MessageRejected(f"{name} was refused: {words(error)}.", **about)
     return None
 
 
