@@ -87,8 +87,10 @@ class BrokerSettings:
         return f"BrokerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
-# By the identity of the mapping, which is kept here: its id cannot be given to another one.
+# By the identity of the mapping, which is kept here: its id cannot be given to another one. The last ones
+# only, since each override_settings() brings another.
 _parsed: dict[int, tuple[Mapping[Any, Any], dict[str, BrokerSettings]]] = {}
+_MOST_PARSED = 8
 
 
 def broker_settings(alias: str) -> BrokerSettings:
@@ -143,25 +145,32 @@ def broker_settings_from(alias: str, entry: Mapping[str, Any]) -> BrokerSettings
 
 
 def _broker_settings(alias: str) -> BrokerSettings:
-    entries = _entries()
+    entries, parsed = _parsed_entries()
     if alias not in entries:
         raise BrokerDoesNotExist(_does_not_exist(alias))
-    _, parsed = _parsed[id(entries)]
     if alias not in parsed:
         parsed.setdefault(alias, broker_settings_from(alias, conceal(entries[alias])))
     return parsed[alias]
 
 
 def _entries() -> Mapping[Any, Any]:
+    return _parsed_entries()[0]
+
+
+def _parsed_entries() -> tuple[Mapping[Any, Any], dict[str, BrokerSettings]]:
+    """Return the setting, and what was parsed of it so far."""
     given = getattr(settings, "FASTSTREAM", _NO_ENTRIES)
-    if id(given) in _parsed:
-        return _parsed[id(given)][0]
+    known = _parsed.get(id(given))
+    if known is not None:
+        return known
     entries = conceal(given)
     if entries is not given:  # it could not be changed
         settings.FASTSTREAM = entries
     if not isinstance(entries, Mapping):
         raise InvalidBroker(f"FASTSTREAM must be a dict of aliases, as in {_EXAMPLE}")
-    return _parsed.setdefault(id(entries), (entries, {}))[0]
+    for oldest in tuple(_parsed)[: 1 - _MOST_PARSED]:
+        _parsed.pop(oldest, None)
+    return _parsed.setdefault(id(entries), (entries, {}))
 
 
 def _does_not_exist(alias: str) -> str:

@@ -91,7 +91,7 @@ class Connection:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there was a session a moment ago; a publish is the only real test."""
+        """See Sender."""
         return self._courier is not None and self._courier.is_connected
 
     def start(self) -> None:
@@ -109,6 +109,11 @@ class Connection:
                 self._loop.run(self._end, limit, timeout=limit + GRACE)
             except (LoopStalled, LoopStopped):
                 return
+
+    def close_soon(self) -> None:
+        """Begin to stop and return at once, for the last one who could call stop(); from any thread."""
+        if self._courier is not None and self._loop.is_started:
+            self._loop.submit(self._end, self.settings.shutdown_timeout)
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ class NativeConnection:
                 self._loop.run(self._end, timeout=limit)
             except (LoopStalled, LoopStopped):
                 return
+
+    def close_soon(self) -> None:
+        """See Connection.close_soon()."""
+        if self._live is not None and self._loop.is_started:
+            self._loop.submit(self._end)
 
     def publish(self, message: Any, *destination: Any, timeout: float | None, **options: Any) -> Any:
         """Return what the broker's own method returns; raise PublishError within `timeout` seconds."""
@@ -130,7 +136,8 @@ class _Live:
         if self._connecting is None or (
             self._connecting.done() and (self._connecting.cancelled() or self._connecting.exception())
         ):
-            self._connecting = self.loop.create_task(self._connect())
+            # The connection outlives its first caller, so it keeps nothing of its context.
+            self._connecting = self.loop.create_task(self._connect(), context=contextvars.Context())
         return self._connecting
 
     async def connected(self) -> None:

@@ -30,7 +30,10 @@ class Brokers:
     """
 
     def __init__(self) -> None:
-        # By the id of their settings: dict operations are atomic, so that no lock can be inherited by a fork.
+        # By the id of their settings, which broker_settings() makes anew when the setting is changed: so a
+        # lookup compares nothing, and a connection never serves other settings than its own. It holds them,
+        # so that no other object can get their id. Without a lock, which a fork could inherit while another
+        # thread holds it: each operation on the dict is atomic; of two new ones setdefault() keeps the first.
         self._connections: dict[int, Connection] = {}
         self._stand_ins: list[Callable[[BrokerSettings], Sender]] = []
         self._unguarded: list[tuple[str, ...]] = []
@@ -65,9 +68,11 @@ class Brokers:
 
         The default is the SHUTDOWN_TIMEOUT of each alias. A later publish connects again.
         """
-        while self._connections:
-            _, connection = self._connections.popitem()
-            connection.stop(timeout)
+        # Those of this moment: threads that go on publishing make others, without end.
+        for key in tuple(self._connections):
+            connection = self._connections.pop(key, None)
+            if connection is not None:
+                connection.stop(timeout)
 
     @contextmanager
     def replaced(self, make: Callable[[BrokerSettings], Sender]) -> Iterator[None]:
@@ -102,7 +107,7 @@ class Brokers:
         connection = Connection(settings, partial(self._make_backend, settings))
         connection = self._connections.setdefault(id(settings), connection)
         for key, other in list(self._connections.items()):
-            if other.settings.alias == settings.alias and other is not connection:
+            if other is not connection and not _is_current(other.settings):
                 self._connections.pop(key, None)
                 other.stop()
         return connection
@@ -116,6 +121,14 @@ class Brokers:
                 "faststream_django.backends.base.Backend"
             )
         return backend(settings)
+
+
+def _is_current(settings: BrokerSettings) -> bool:
+    """Tell whether the alias still exists, and with these settings."""
+    try:
+        return broker_settings(settings.alias) is settings
+    except InvalidBroker:
+        return False
 
 
 brokers = Brokers()

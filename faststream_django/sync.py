@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from faststream_django.backends.base import Backend
 from faststream_django.bulk import Item
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
@@ -18,7 +19,6 @@ from faststream_django.outcomes import conclude_bulk
 
 if TYPE_CHECKING:
     from faststream._internal.broker import BrokerUsecase
-    from faststream.rabbit import RabbitBroker
 
     Broker = BrokerUsecase[Any, Any, Any]
 
@@ -59,9 +59,7 @@ class SyncBroker:
             "max_message_bytes": max_message_bytes,
             "max_in_flight": max_in_flight,
         }
-        self._connection: Connection | NativeConnection | None = None
-        self._encoding: dict[str, Any] = {}
-        self._defaults: dict[str, Any] = {}
+        self._made: dict[str, _Made] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -77,12 +75,12 @@ class SyncBroker:
 
     def start(self) -> None:
         """Begin to connect in the background; return at once, whatever the state of the broker."""
-        self._connect().start()
+        self._make().connection.start()
 
     def stop(self, timeout: float | None = None) -> None:
         """Settle what is in flight and close; the next publish connects again."""
-        if self._connection is not None:
-            self._connection.stop(timeout)
+        for made in tuple(self._made.values()):
+            made.connection.stop(timeout)
 
     def publish(self, message: Any, *destination: Any, timeout: float | None = None, **options: Any) -> Any:
         """Publish with the arguments of the broker's own ``publish()``; raise PublishError within `timeout`.
@@ -90,11 +88,11 @@ class SyncBroker:
         With RabbitMQ return the message id once the message is confirmed; otherwise return what the
         broker's own ``publish()`` returns.
         """
-        connection = self._connect()
-        if isinstance(connection, NativeConnection):
-            return connection.publish(message, *destination, timeout=timeout, **options)
-        encoded = self._encode(message, destination, options)
-        connection.send(encoded, timeout)
+        made = self._make()
+        if isinstance(made.connection, NativeConnection):
+            return made.connection.publish(message, *destination, timeout=timeout, **options)
+        encoded = made.encode(message, destination, options)
+        made.connection.send(encoded, timeout)
         return encoded.message_id
 
     def publish_many(
@@ -105,43 +103,65 @@ class SyncBroker:
         **options: Any,
     ) -> int:
         """See faststream_django.publish_many(); RabbitMQ only."""
-        connection = self._connect()
-        if isinstance(connection, NativeConnection):
+        made = self._make()
+        if isinstance(made.connection, NativeConnection):
             raise TypeError("publish_many() needs a RabbitBroker; publish one by one instead.")
-        items = self._items(messages, destination, options)
-        return conclude_bulk(connection.send_many(items, timeout), ALIAS)
+        items = made.items(messages, destination, options)
+        return conclude_bulk(made.connection.send_many(items, timeout), ALIAS)
 
-    def _connect(self) -> Connection | NativeConnection:
-        if self._connection is None:
-            self._connection = self._make_connection()
-        return self._connection
+    def _make(self) -> _Made:
+        made = self._made.get(ALIAS)
+        if made is None:
+            # Of threads that come first together one wins: the others drop what never connected. No lock,
+            # which a fork could inherit.
+            mine = self._make_connection()
+            made = self._made.setdefault(ALIAS, mine)
+            if made is mine:
+                # Whoever forgets stop() does not keep a connection open that nobody can use any more.
+                finalizer = weakref.finalize(self, made.connection.close_soon)
+                finalizer.atexit = False  # the loop thread has an exit of its own
+        return made
 
-    def _make_connection(self) -> Connection | NativeConnection:
+    def _make_connection(self) -> _Made:
         broker: Any = self._given() if callable(self._given) else self._given
         if not _is_rabbit(broker):
-            return NativeConnection(self._given, **self._limits)
+            return _Made(NativeConnection(self._given, **self._limits))
+        # In the caller's thread: whoever made a RabbitBroker has imported nearly all of it.
+        from faststream_django.backends.rabbit import RabbitBackend
+
         options = broker._connection_kwargs  # noqa: SLF001 - FastStream's parsed URL has no other name
         settings = BrokerSettings(alias=ALIAS, urls=(options["url"],), backend="", **self._limits)
-        self._encoding = {
-            "codec": broker.config.broker_codec,
-            "max_bytes": settings.max_message_bytes,
-            "broker": ALIAS,
-        }
-        self._defaults = {"app_id": broker.config.app_id}
-        return Connection(settings, lambda: _rabbit_backend(settings, broker))
+        return _Made(
+            Connection(settings, lambda: RabbitBackend(settings, make_broker=lambda _: broker)),
+            defaults={"app_id": broker.config.app_id},
+            encoding={
+                "codec": broker.config.broker_codec,
+                "max_bytes": settings.max_message_bytes,
+                "broker": ALIAS,
+            },
+        )
 
-    def _encode(self, message: Any, destination: tuple[Any, ...], options: dict[str, Any]) -> Message:
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What the first use makes: a connection, and how its messages are encoded."""
+
+    connection: Connection | NativeConnection
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+
+    def encode(self, message: Any, destination: tuple[Any, ...], options: dict[str, Any]) -> Message:
         if isinstance(message, Message):
             return message
-        arguments = self._defaults | dict(zip(("queue", "exchange"), destination, strict=False)) | options
-        return Message.encode(message, **arguments, **self._encoding)
+        given = dict(zip(("queue", "exchange"), destination, strict=False)) | options
+        return Message.encode(message, **{**self.defaults, **given}, **self.encoding)
 
-    def _items(
+    def items(
         self, messages: Iterable[Any], destination: tuple[Any, ...], options: dict[str, Any]
     ) -> Iterator[Item]:
         for message in messages:
             try:
-                yield self._encode(message, destination, options)
+                yield self.encode(message, destination, options)
             except InvalidMessage as error:
                 yield error
 
@@ -150,9 +170,3 @@ def _is_rabbit(broker: object) -> bool:
     """Tell without an import: whoever made a RabbitBroker has imported its module."""
     module = sys.modules.get("faststream.rabbit")
     return module is not None and isinstance(broker, module.RabbitBroker)
-
-
-def _rabbit_backend(settings: BrokerSettings, broker: RabbitBroker) -> Backend:
-    from faststream_django.backends.rabbit import RabbitBackend
-
-    return RabbitBackend(settings, make_broker=lambda _: broker)

@@ -1,12 +1,15 @@
 import asyncio
+import gc
 import threading
 import uuid
 
 import pytest
+from django.test import override_settings
 from faststream import BaseMiddleware
 
 from faststream_django import Message, brokers, publish
 from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker, PublishError
 from faststream_django.registry import Brokers
@@ -316,3 +319,45 @@ def test_message_can_be_sent_through_the_connection_itself(configure):
     brokers["default"].send(Message.encode("x", "orders"))
 
     assert MemoryServer.get(entries["default"]["URL"]).count("orders") == 1
+
+
+def test_stop_ends_although_others_go_on_publishing(configure, monkeypatch):
+    """They make new connections: as many as stop() could close, if it went on until there are none."""
+    configure(default={})
+    publish("x", "orders")
+    stop, stopped = Connection.stop, []
+
+    def stop_while_others_publish(connection, timeout=None):
+        stopped.append(connection)
+        if len(stopped) < 20:
+            publish("x", "orders")
+        stop(connection, timeout)
+
+    monkeypatch.setattr(Connection, "stop", stop_while_others_publish)
+    brokers.stop(1)
+
+    assert len(stopped) == 1
+
+
+def test_overridden_settings_are_not_kept():
+    """A suite may override them in every test."""
+
+    def override(number):
+        name = f"a{number}"
+        with override_settings(FASTSTREAM={name: {"URL": "memory://overridden"}}):
+            assert not brokers[name].is_connected
+
+    def count():
+        gc.collect()
+        return len([each for each in gc.get_objects() if type(each) in {BrokerSettings, Connection}])
+
+    for number in range(20):
+        override(number)
+    before = count(), len(gc.get_objects())
+    for number in range(20, 120):
+        override(number)
+    after = count(), len(gc.get_objects())
+    brokers.stop(1)
+
+    assert after[0] <= before[0]
+    assert after[1] - before[1] < 100

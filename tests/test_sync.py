@@ -1,6 +1,10 @@
 import asyncio
+import contextvars
+import gc
 import re
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from faststream_django.exceptions import (
     PublishError,
     PublishTimeout,
 )
+from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
 from faststream_django.sync import SyncBroker
 
@@ -44,6 +49,90 @@ def test_publish_confirms_and_returns_the_id(rabbitmq, queue):
     assert stored.properties.headers == {"tenant": "acme"}
     assert stored.properties.delivery_mode == 2
     assert rabbitmq.connections() == []
+
+
+def wait_for_connections(rabbitmq, count):
+    deadline = time.monotonic() + 10
+    while len(rabbitmq.connections()) != count:
+        assert time.monotonic() < deadline, rabbitmq.connections()
+        time.sleep(0.05)  # asks another process
+
+
+def test_threads_that_publish_first_together_share_one_connection(rabbitmq, queue):
+    barrier = threading.Barrier(20)
+
+    def make():
+        made = RabbitBroker(rabbitmq.url())
+        barrier.wait(10)
+        return made
+
+    broker = SyncBroker(make)
+    with ThreadPoolExecutor(20) as pool:
+        ids = set(pool.map(lambda number: broker.publish({"number": number}, queue), range(20)))
+
+    wait_for_connections(rabbitmq, 1)
+    broker.stop()
+    assert {stored.properties.message_id for stored in rabbitmq.drain(queue)} == ids
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # redis-py's own, about what nobody closes
+def test_broker_that_is_forgotten_closes_its_connection(rabbitmq, queue):
+    broker = SyncBroker(RabbitBroker(rabbitmq.url()))
+    broker.publish("x", queue)
+    wait_for_connections(rabbitmq, 1)
+
+    del broker
+    gc.collect()
+
+    wait_for_connections(rabbitmq, 0)
+
+
+def test_other_kind_of_broker_that_is_forgotten_closes_its_connection(redis):
+    given = RedisBroker(redis.url())
+    broker = SyncBroker(given)
+    broker.publish("x", "orders")
+    connection = broker._made["SyncBroker"].connection
+
+    del broker
+    gc.collect()
+
+    deadline = time.monotonic() + 10
+    while connection._live is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Request:
+    """What a context variable refers to for as long as a request lasts."""
+
+
+current = contextvars.ContextVar("current")
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("verb", ["publish", "publish_many"])
+def test_connection_does_not_keep_context_of_first_caller(rabbitmq, queue, verb, connected):
+    """Nor do the readers, the timers and the tasks of the driver."""
+
+    def first():
+        request = Request()
+        current.set(request)
+        if verb == "publish":
+            broker.publish("x", queue)
+        else:
+            broker.publish_many(["x"] * 3, queue)
+        return weakref.ref(request)
+
+    loop_thread.stop()  # the next call is the first of all
+    with SyncBroker(RabbitBroker(rabbitmq.url())) as broker:
+        deadline = time.monotonic() + 5
+        while connected and not broker._made["SyncBroker"].connection.is_connected:
+            assert time.monotonic() < deadline
+        request = contextvars.Context().run(first)
+        deadline = time.monotonic() + 5
+        while request() is not None:  # a bulk has a timer of 50 ms
+            assert time.monotonic() < deadline
+            gc.collect()
 
 
 def test_publish_takes_faststreams_positional_arguments(rabbitmq, queue):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -136,7 +137,8 @@ class Line:
         if not self.pending or self._opening is not None:
             return
         if channel is None or channel.is_closed:
-            self._opening = self._loop.create_task(self._open())
+            # The channel outlives whoever came first, so it keeps nothing of their context.
+            self._opening = self._loop.create_task(self._open(), context=contextvars.Context())
         elif channel.is_proven:
             channel.write(self.pending, len(self.pending))
         elif channel.is_idle:
