@@ -29,6 +29,8 @@ CHUNK_MESSAGES = 128
 CHUNK_BYTES = 8 * 1024 * 1024
 # A caller who sends everything to a missing queue hears of it before the errors fill the memory.
 MOST_ERRORS = 1000
+# Each error holds its message, so that their bodies count too.
+MOST_ERROR_BYTES = 64 * 1024 * 1024
 # The deadlines are put off with the first verdict after so many seconds, or this part of the timeout: a timer
 # for each message would cost more than the message.
 PROGRESS_STEP, PROGRESS_PART = 0.05, 0.05
@@ -165,6 +167,7 @@ class Bulk:
         self._count = 0
         self._chunk = Chunk()
         self._is_lost = False
+        self._error_bytes = 0
 
     def chunks(self, items: Iterable[Item]) -> Iterator[Chunk]:
         """Yield each chunk that is full, and the rest at the end, also where the iterable raises.
@@ -227,6 +230,7 @@ class Bulk:
         """Add up what came of the first chunk that is under way."""
         self.result.errors.update(chunk.errors)
         self.result.confirmed += len(chunk.deliveries) - len(chunk.errors)
+        self._error_bytes += sum(len(error.message.body) for error in chunk.errors.values() if error.message)
         self._is_lost = self._is_lost or any(isinstance(error, LOST) for error in chunk.errors.values())
         self.under_way.popleft()
         chunk.call = None  # which refers to the chunk
@@ -235,7 +239,12 @@ class Bulk:
     @property
     def is_broken(self) -> bool:
         """Whether it is useless to go on: the connection fails, or nearly everything does."""
-        return self._is_lost or self._chunk.is_lost or len(self.result.errors) > MOST_ERRORS
+        return (
+            self._is_lost
+            or self._chunk.is_lost
+            or len(self.result.errors) > MOST_ERRORS
+            or self._error_bytes > MOST_ERROR_BYTES
+        )
 
     def stop(self) -> None:
         """Note that the items from here on are not tried, nor those that wait for their chunk to fill."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import logging
 import time
 from collections.abc import Callable
@@ -282,6 +283,11 @@ class Courier:
 
     def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
         self._window.release(delivery)
+        if isinstance(error, PublishError) and error.message is not delivery.message:
+            if error.message is not None:  # a middleware raises one object for several messages
+                error, shared = copy.copy(error), error
+                error.__cause__ = shared
+            error.message = delivery.message
         done, delivery.done = delivery.done, None
         if done is not None:
             done(delivery, error)

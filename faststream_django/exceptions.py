@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from faststream_django.messages import Message
 
 __all__ = [
     "BrokerBlocked",
@@ -35,7 +38,10 @@ __all__ = [
 
 
 class PublishError(Exception):
-    """A message was not confirmed; ``maybe_sent`` tells whether the broker may have it."""
+    """A message was not confirmed; ``maybe_sent`` tells whether the broker may have it.
+
+    ``message`` is the `Message`, which can be published again; None where it was never made.
+    """
 
     maybe_sent = False
 
@@ -45,11 +51,13 @@ class PublishError(Exception):
         *,
         message_id: str | None = None,
         broker: str | None = None,
+        message: Message | None = None,
         maybe_sent: bool | None = None,
     ) -> None:
         super().__init__(text)
         self.message_id = message_id
         self.broker = broker
+        self.message = message
         if maybe_sent is not None:
             self.maybe_sent = maybe_sent
 
@@ -99,6 +107,8 @@ class BulkPublishError(PublishError):
     """Some messages of a ``publish_many`` were not confirmed; every other message was.
 
     ``errors`` maps the index of a message in the iterable to its error, ``confirmed`` counts the rest.
+    ``stopped_at`` is the index of the first message that was not even tried, or None: the iterable was
+    not read further.
     """
 
     def __init__(
@@ -108,14 +118,22 @@ class BulkPublishError(PublishError):
         errors: Mapping[int, PublishError],
         confirmed: int,
         broker: str | None = None,
+        stopped_at: int | None = None,
     ) -> None:
         super().__init__(text, broker=broker, maybe_sent=any(error.maybe_sent for error in errors.values()))
         self.errors: Mapping[int, PublishError] = MappingProxyType(dict(errors))
         self.confirmed = confirmed
+        self.stopped_at = stopped_at
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mappingproxy cannot be pickled, and BaseException.__reduce__ knows no keyword arguments.
-        make = partial(type(self), errors=dict(self.errors), confirmed=self.confirmed, broker=self.broker)
+        make = partial(
+            type(self),
+            errors=dict(self.errors),
+            confirmed=self.confirmed,
+            broker=self.broker,
+            stopped_at=self.stopped_at,
+        )
         return make, self.args
 
 

@@ -76,4 +76,5 @@ def _error(failure: Failure, message: Message, alias: str) -> PublishError:
         )
     error.message_id = error.message_id or message.message_id
     error.broker = error.broker or alias
+    error.message = message
     return error

@@ -135,6 +135,7 @@ def bulk_error(result: BulkResult, broker: str) -> BulkPublishError:
         errors=result.errors,
         confirmed=result.confirmed,
         broker=broker,
+        stopped_at=result.stopped_at,
     )
 
 
@@ -184,6 +185,7 @@ def not_tried(message: Message, broker: str, cause: PublishError) -> BrokerUnava
         f"message {message.message_id} was not sent after an earlier one failed: {cause}",
         message_id=message.message_id,
         broker=broker,
+        message=message,
     )
 
 
@@ -200,5 +202,6 @@ def middleware_failed(delivery: Delivery, error: BaseException) -> PublishError:
 
 
 def _names(delivery: Delivery) -> tuple[str, dict[str, Any]]:
-    message_id = delivery.message.message_id
-    return f"message {message_id}", {"message_id": message_id, "broker": delivery.broker}
+    message = delivery.message
+    about = {"message_id": message.message_id, "broker": delivery.broker, "message": message}
+    return f"message {message.message_id}", about

@@ -165,12 +165,17 @@ def _refuse_destination(queue: object, exchange: object, options: Mapping[str, A
         )
 
 
-def refuse_one_message(messages: object) -> None:
-    """Refuse what is iterable and meant as one message: its characters or keys would be published."""
+def refuse_one_message(messages: object, options: PublishOptions) -> None:
+    """Refuse what is meant as one message: its characters or keys would be published, or one id for all."""
     if isinstance(messages, str | bytes | bytearray | Mapping | Message):
         raise TypeError(
             f"publish_many() takes an iterable of messages, not one {type(messages).__name__}. Put it in a "
             "list, or use publish()."
+        )
+    if options.get("message_id") is not None:
+        raise TypeError(
+            "publish_many() cannot give all messages the same message_id. Leave it out, and each gets one of "
+            "its own; or pass messages made by Message.encode(..., message_id=...)."
         )
 
 

@@ -136,10 +136,10 @@ def publish_many(
     An item may be a `Message` with a destination of its own. The options are those of publish(), but
     ``timeout`` is the longest time without progress. If some messages are not confirmed, the others
     still are, and BulkPublishError tells which failed and why. When the connection fails the iterable is
-    not read to its end; the error's text says where publishing stopped.
+    not read to its end; the error's ``stopped_at`` says where publishing stopped.
     """
     _refuse_in_event_loop("publish_many", "apublish_many")
-    refuse_one_message(messages)
+    refuse_one_message(messages, options)
     alias, timeout = target(options)
     result = brokers[alias].send_many(items(messages, queue, exchange, options), timeout, announce_chunk)
     return conclude_bulk(result, alias)
@@ -153,7 +153,7 @@ async def apublish_many(
     **options: Unpack[PublishOptions],
 ) -> int:
     """See publish_many(); ``messages`` may be an asynchronous iterable too."""
-    refuse_one_message(messages)
+    refuse_one_message(messages, options)
     alias, timeout = target(options)
     result = await brokers[alias].asend_many(
         aitems(messages, queue, exchange, options), timeout, aannounce_chunk

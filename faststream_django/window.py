@@ -43,6 +43,7 @@ class Window:
                 "is slow or away; raise MAX_IN_FLIGHT only if memory allows.",
                 message_id=delivery.message.message_id,
                 broker=delivery.broker,
+                message=delivery.message,
             )
         self._add(delivery)
 

@@ -138,6 +138,15 @@ def test_bulk_is_broken_when_nearly_everything_fails():
     assert bulk.is_broken
 
 
+def test_bulk_is_broken_when_its_errors_hold_too_many_bytes(monkeypatch):
+    monkeypatch.setattr("faststream_django.bulk.MOST_ERROR_BYTES", 10)
+    bulk = filled(2)
+
+    settle_with(bulk, MessageUnroutable("x", message=item(b"x" * 11)))
+
+    assert bulk.is_broken
+
+
 def test_stopped_bulk_names_the_first_message_that_waited_for_its_chunk():
     bulk = filled(CHUNK_MESSAGES + 5)
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from faststream_django import exceptions
+from faststream_django import Message, exceptions
 from faststream_django.exceptions import (
     BrokerBlocked,
     BrokerDoesNotExist,
@@ -43,7 +43,9 @@ DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, Declarati
 
 
 def bulk_error(*errors):
-    return BulkPublishError("some failed", errors=dict(enumerate(errors)), confirmed=7, broker="default")
+    return BulkPublishError(
+        "some failed", errors=dict(enumerate(errors)), confirmed=7, broker="default", stopped_at=9
+    )
 
 
 def through_pickle(error):
@@ -94,14 +96,15 @@ def test_error_names_its_message_and_its_broker(cls):
 @pytest.mark.parametrize("cls", SINGLE)
 @pytest.mark.parametrize("through", [through_pickle, copy.copy, copy.deepcopy])
 def test_error_crosses_processes_whole(cls, through):
-    error = cls("text", message_id="m", broker="b", maybe_sent=True)
+    message = Message.encode("x", "orders", message_id="m")
+    error = cls("text", message_id="m", broker="b", message=message, maybe_sent=True)
 
     arrived = through(error)
 
     assert type(arrived) is cls
     assert arrived is not error
     assert arrived.args == ("text",)
-    assert vars(arrived) == {"message_id": "m", "broker": "b", "maybe_sent": True}
+    assert vars(arrived) == {"message_id": "m", "broker": "b", "message": message, "maybe_sent": True}
 
 
 @pytest.mark.parametrize("through", [through_pickle, copy.copy, copy.deepcopy])
@@ -113,6 +116,7 @@ def test_error_of_a_bulk_crosses_processes_whole(through):
     assert type(arrived) is BulkPublishError
     assert str(arrived) == "some failed"
     assert (arrived.broker, arrived.confirmed, arrived.maybe_sent) == ("default", 7, True)
+    assert arrived.stopped_at == 9
     assert {index: (type(each), str(each)) for index, each in arrived.errors.items()} == {
         0: (MessageUnroutable, "lost"),
         1: (ConnectionLost, "unknown"),

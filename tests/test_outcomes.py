@@ -145,7 +145,7 @@ def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_o
     ids=lambda error: type(error).__name__,
 )
 def test_each_error_names_the_message_and_the_broker_and_shows_no_payload(error):
-    assert (error.message_id, error.broker) == ("m", "default")
+    assert (error.message_id, error.broker, error.message.message_id) == ("m", "default", "m")
     assert "message m" in str(error)
     assert "secret" not in str(error)
 
@@ -200,7 +200,10 @@ def test_error_of_a_bulk_counts_and_shows_the_first():
 def test_error_of_a_bulk_that_stopped_says_where():
     result = BulkResult(confirmed=3, errors={1: PublishError("x")}, stopped_at=512)
 
-    assert "nothing from index 512 on was sent" in str(bulk_error(result, "default"))
+    error = bulk_error(result, "default")
+
+    assert "nothing from index 512 on was sent" in str(error)
+    assert error.stopped_at == 512
 
 
 def test_message_that_was_given_up_is_not_sent_when_the_loop_wakes_up():

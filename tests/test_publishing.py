@@ -888,6 +888,62 @@ def test_first_publish_of_a_process_knows_that_nothing_was_sent(run_script, unre
     assert done.stdout == "False\n", done.stderr
 
 
+@pytest.mark.parametrize("verb", [publish_many, apublish_many])
+def test_one_id_for_all_messages_is_refused(server, verb):
+    with pytest.raises(TypeError, match="the same message_id"):
+        run(verb, ["1", "2"], "orders", message_id="m")
+
+    assert bodies(server) == []
+
+
+@pytest.mark.parametrize("verb", [publish_many, apublish_many])
+def test_errors_of_a_bulk_have_their_messages(server, verb):
+    messages = [Message.encode("1", "orders"), Message.encode("2", "nowhere"), float("nan")]
+
+    with pytest.raises(BulkPublishError) as raised:
+        run(verb, messages, "orders")
+
+    assert raised.value.errors[1].message is messages[1]
+    assert raised.value.errors[2].message is None
+    assert raised.value.stopped_at is None
+    assert raised.value.message is None
+
+
+@pytest.mark.parametrize("verb", [publish, apublish])
+def test_error_has_its_message_which_can_be_published_again(server, verb):
+    with pytest.raises(MessageUnroutable) as raised:
+        call(verb, "x", "later")
+    server.declare_queue("later")
+    again = publish(raised.value.message)
+
+    assert again == raised.value.message_id
+    assert bodies(server, "later") == ["x"]
+
+
+def test_error_of_a_bulk_that_stops_says_where(away):
+    with pytest.raises(BulkPublishError) as raised:
+        publish_many(iter(range(100_000)), "orders", timeout=0.3)
+
+    assert raised.value.stopped_at == len(raised.value.errors)
+
+
+def test_error_that_a_middleware_raises_for_several_messages_is_copied(configure):
+    shared = MessageRejected("the middleware's own")
+
+    class Sharing(BaseMiddleware):
+        async def publish_scope(self, call_next, command):
+            raise shared
+
+    configure(Sharing)
+
+    with pytest.raises(BulkPublishError) as raised:
+        publish_many(["1", "2"], "orders")
+
+    errors = raised.value.errors
+    assert [error.message.body for error in errors.values()] == [b"1", b"2"]
+    assert {type(error) for error in errors.values()} == {MessageRejected}
+
+
 # What is in flight
 
 
@@ -995,7 +1051,7 @@ def test_receiver_that_raises_changes_nothing(server, verb, caplog):
 
     message_published.connect(receive)
     message_failed.connect(receive)
-    result = call(verb, "x", "orders", message_id="given")
+    result = call(verb, Message.encode("x", "orders", message_id="given"))
     with pytest.raises(PublishError):
         call(verb, "x", "nowhere")
     message_published.disconnect(receive)
