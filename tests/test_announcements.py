@@ -1,15 +1,20 @@
 import asyncio
 import logging
+import re
 import threading
+from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import isolate_apps
 
-from faststream_django import Message
+from faststream_django import Message, publish_on_commit
 from faststream_django.announcements import aannounce, aannounce_chunk, announce, announce_chunk
 from faststream_django.backends.base import Delivery
 from faststream_django.bulk import Chunk
-from faststream_django.exceptions import MessageUnroutable
+from faststream_django.exceptions import BrokerUnavailable, MessageUnroutable
 from faststream_django.signals import message_failed, message_published
+from faststream_django.testing import capture_messages
 
 LOGGER = "faststream_django.publish"
 
@@ -122,3 +127,33 @@ def test_nothing_is_logged_above_debug(message, caplog):
     announce(message, "default")
 
     assert caplog.messages == []
+
+
+@pytest.mark.django_db(transaction=True)  # a message waits for the commit, and its loss comes after that
+def test_guide_publishes_again_what_was_lost_after_a_commit():
+    page = (Path(__file__).parent.parent / "docs/how-to/lost-messages.md").read_text()
+    code = {"__name__": "tests.test_app.guide"}
+    with isolate_apps("tests.test_app"):
+        for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            exec(example, code)
+    rows = code["LostMessage"].objects
+    with connection.schema_editor() as editor:
+        editor.create_model(code["LostMessage"])
+    try:
+        with capture_messages(fail_with=BrokerUnavailable):
+            message_id = publish_on_commit({"id": 1}, "orders", priority=3)
+            assert rows.get().message_id == message_id
+            with pytest.raises(BrokerUnavailable):
+                code["publish_lost_messages"]()
+
+        with capture_messages() as messages:
+            code["publish_lost_messages"]()
+
+        [captured] = messages
+        assert (captured.message.message_id, captured.message.priority) == (message_id, 3)
+        assert captured.message.decode() == {"id": 1}
+        assert rows.count() == 0
+    finally:
+        message_failed.disconnect(code["keep"])
+        with connection.schema_editor() as editor:
+            editor.delete_model(code["LostMessage"])
