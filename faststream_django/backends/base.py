@@ -40,32 +40,37 @@ class Delivery:
     Written on the loop thread, read by the caller's thread when its deadline passes.
     """
 
+    # The caller's, who sets it once.
     message: Message
     broker: str
     timeout: float = 0.0
     """What its caller gave, in seconds."""
-    handed_over: bool = False
-    """Its frames may have reached the broker: without a verdict the outcome is unknown."""
+    caller: object = None
+    """Whose messages keep their order where middlewares look at them; None for a thread, which waits."""
+    given_up: bool = False
+    """Nobody waits for it any more: its first frame is not written."""
+
+    # The courier's, and the bulk's.
+    done: Callable[[Delivery, BaseException | None], None] | None = None
+    """Told once what came of it; None before it is on its way and after."""
+    confirmed: bool = False
+    """The broker took responsibility for it."""
     in_doubt: bool = False
     """An earlier attempt of a middleware ended without certainty; stays True whatever follows."""
     posted_at: float = 0.0
     """When a session got it, on the clock of time.monotonic(); 0 before."""
-    confirmed: bool = False
-    """The broker took responsibility for it."""
-    given_up: bool = False
-    """Its caller has gone away with the certainty that it was not sent."""
-    done: Callable[[Delivery, BaseException | None], None] | None = None
-    """Told once what came of it; None before it is on its way and after."""
-    caller: object = None
-    """Whose messages keep their order where middlewares look at them; None for a thread, which waits."""
     turn: Turn | None = None
     """Its place among the messages of its caller, until it has left."""
     index: int = 0
     """Its place among the messages of a publish of many."""
+
+    # The session's that has it now.
     sent_as: Message = field(init=False)
     """What the middlewares made of the message."""
+    handed_over: bool = False
+    """Its frames may have reached the broker: without a verdict the outcome is unknown."""
     settled: Settled | None = None
-    """Told the verdict of the session that has the message now."""
+    """Told the verdict of the session."""
     channel: Any = None
     """Where the session has written it, and the delivery tag that it has there."""
     tag: int = 0
@@ -81,15 +86,27 @@ class Delivery:
     def hand_over(self) -> None:
         """Note that the first frame is about to be written; raise PublishTimeout if nobody waits for it.
 
-        The order of the two lines, and of those in give_up(), makes the two threads agree.
+        Called on the loop thread, while give_up() may run in the caller's. Each writes its own flag and
+        then reads the other's, so that, whichever comes first, at least one of them sees both flags set:
+
+        - only this thread does: it does not write, and the caller says truly "not sent";
+        - only the caller does: the message is written, and the caller says truly "unknown";
+        - both do: it is not written, and the caller says "unknown" of what was not sent.
+
+        So a caller may be told "unknown" of a message that was not sent, but never "not sent" of one
+        that was. Turning the two lines round, here or there, would allow that.
         """
         self.handed_over = True
         if self.given_up:
-            self.handed_over = False
+            self.handed_over = False  # the caller, who may have read True, has gone
             raise PublishTimeout("the caller has given up")
 
     def give_up(self) -> bool:
-        """Keep the message from being sent; return False if it is too late for that."""
+        """Keep the message from being sent; return False if it is too late. The proof is at hand_over().
+
+        Called in the caller's thread when the loop does not answer. A message that a caller gave up is
+        never handed over afterwards, also not to a later session.
+        """
         self.given_up = True
         return not self.is_uncertain
 
