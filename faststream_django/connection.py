@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from faststream_django.backends.base import Backend, Delivery
 from faststream_django.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
@@ -20,8 +20,9 @@ from faststream_django.imports import quiet
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, loop_thread
 from faststream_django.messages import Message
 from faststream_django.outcomes import conclude, unanswered
+from faststream_django.sender import aignore, ignore
 
-__all__ = ["Connection", "Sender"]
+__all__ = ["Connection"]
 
 # What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
 GRACE = 0.1
@@ -29,42 +30,6 @@ GRACE = 0.1
 EARLY_AFTER = 0.05
 # Seconds that start() waits for imports of other threads to end. A program may live in one.
 IMPORTS_TIMEOUT = 10.0
-
-
-def ignore(chunk: Chunk) -> None:
-    """Do nothing with a chunk that is done."""
-
-
-async def aignore(chunk: Chunk) -> None:
-    """See ignore()."""
-
-
-class Sender(Protocol):
-    """What the verbs need: a connection, or what stands in for it in a test."""
-
-    settings: BrokerSettings
-
-    @property
-    def is_connected(self) -> bool: ...
-    def start(self) -> None: ...
-    def declare(self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...) -> None: ...
-    async def adeclare(
-        self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...
-    ) -> None: ...
-    def send(self, message: Message, timeout: float | None = None) -> None: ...
-    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None: ...
-    def send_many(
-        self,
-        items: Iterable[Item],
-        timeout: float | None = None,
-        settled: Callable[[Chunk], None] = ...,
-    ) -> BulkResult: ...
-    async def asend_many(
-        self,
-        items: AsyncIterable[Item],
-        timeout: float | None = None,
-        settled: Callable[[Chunk], Awaitable[None]] = ...,
-    ) -> BulkResult: ...
 
 
 class Connection:
@@ -295,8 +260,11 @@ class Connection:
             return
         loop = asyncio.get_running_loop()
         if chunk := bulk.take_early():
-            end = loop.time() + timeout
-            task = loop.create_task(self.courier_here().deliver_chunk(chunk, end, early=True))
+            try:
+                courier = self.courier_here()
+            except Exception:  # noqa: BLE001 - told to the caller when the chunk is handed over
+                return
+            task = loop.create_task(courier.deliver_chunk(chunk, loop.time() + timeout, early=True))
             bulk.early.add(task)
             task.add_done_callback(bulk.early.discard)
         loop.call_later(EARLY_AFTER, self._deliver_early, bulk, timeout)

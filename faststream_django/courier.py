@@ -114,6 +114,7 @@ class Courier:
         if delivery.done is None:
             return
         error = None if delivery.confirmed else self._late(delivery)
+        self._supervisor.waited_in_vain(delivery, delivery.timeout)
         self.drop(delivery, error)
         if error is not None and delivery.posted_at:
             self._supervisor.unanswered(delivery.posted_at)

@@ -10,10 +10,11 @@ from django.utils.module_loading import import_string
 
 from faststream_django.backends.base import Backend
 from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
-from faststream_django.connection import Connection, Sender
+from faststream_django.connection import Connection
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.guard import runs_tests
 from faststream_django.imports import undisturbed
+from faststream_django.sender import Sender
 from faststream_django.stand_in import StandIn
 
 __all__ = ["Brokers", "brokers"]

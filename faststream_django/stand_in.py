@@ -7,10 +7,10 @@ from typing import Any
 
 from faststream_django.bulk import Bulk, BulkResult, Chunk, Item
 from faststream_django.conf import BrokerSettings
-from faststream_django.connection import aignore, ignore
 from faststream_django.declaring import read_wanted, refuse_event_loop
 from faststream_django.exceptions import PublishError
 from faststream_django.messages import Message
+from faststream_django.sender import aignore, ignore
 
 __all__ = ["StandIn"]
 

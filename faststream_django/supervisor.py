@@ -54,6 +54,7 @@ class Supervisor:
         self._failed_at = 0.0
         self._refusals = 0
         self._down_since = time.monotonic()
+        self._waited_in_vain = 0.0
         self._logged_at = -LOG_INTERVAL
         self._outage_is_logged = False
 
@@ -108,11 +109,17 @@ class Supervisor:
             answer(BrokerRefused(str(self._failure)))
             return
         self._wanted.set()
-        if self._failure is not None and time.monotonic() - self._down_since > patience:
+        age = max(time.monotonic() - self._down_since, self._waited_in_vain)
+        if self._failure is not None and age >= patience:
             answer(BrokerUnavailable(str(self.outage)))
             return
         self.start()
         self._askers[asker] = answer
+
+    def waited_in_vain(self, asker: Hashable, patience: float) -> None:
+        """Note that the `patience` seconds of an asker are over: no other waits as long in this outage."""
+        if asker in self._askers:
+            self._waited_in_vain = max(self._waited_in_vain, patience)
 
     def forget(self, asker: Hashable) -> None:
         """Drop the question of one who has gone away."""
@@ -199,6 +206,7 @@ class Supervisor:
         self._failure = None
         self._refusals = 0
         self._suspected_at = None
+        self._waited_in_vain = 0.0
         self._answer(session)
 
     def _down(self, reason: str) -> None:

@@ -156,6 +156,22 @@ def test_message_whose_time_was_over_does_not_go_to_the_next_session():
     assert run(scenario) == ([False], True)
 
 
+def test_only_the_first_message_of_an_outage_waits_out_its_time():
+    async def scenario(courier, backend):
+        async def refuse(url):
+            raise BrokerUnavailable("away")
+
+        backend.connect = refuse
+        backend.sessions[0].abort("reset")
+        first, _ = send(courier, timeout=60)
+        await asyncio.sleep(0)
+        courier.expire(first)
+        _, told = send(courier, timeout=60)
+        return [type(error) for error in told]
+
+    assert run(scenario) == [BrokerUnavailable]
+
+
 def test_messages_wait_for_a_session_in_their_order():
     async def scenario(courier, backend):
         backend.sessions[0].abort("reset")
