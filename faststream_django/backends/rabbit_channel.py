@@ -141,7 +141,7 @@ class PublishChannel(ABC):
         if delivery is not None:
             message_id = delivery.sent_as.message_id
             self._ids.pop(message_id, None)
-            if message_id in self.aside:
+            if self.aside and message_id in self.aside:
                 self._release(message_id)
         return delivery
 

@@ -10,24 +10,18 @@ from typing import Any
 import pamqp.frame
 from aiormq.abc import AbstractChannel
 from aiormq.channel import exception_by_code
-from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed
+from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands
 
 from faststream_django.backends.rabbit_wire import Wire
 
-__all__ = ["ConnectionEnded", "DeclaringChannel"]
+__all__ = ["DeclaringChannel"]
 
 METHOD, CLOSE = 1, (20, 40)
 # exchange.declare-ok, exchange.bind-ok, queue.declare-ok, queue.bind-ok
 ANSWERS = frozenset({(40, 11), (40, 31), (50, 11), (50, 21)})
-# Of exchanges and of queues.
-DECLARING_CLASSES = frozenset({40, 50})
 
 _method = struct.Struct(">HH")
-
-
-class ConnectionEnded(ConnectionError):
-    """The broker ended the connection for a declaration."""
 
 
 class DeclaringChannel:
@@ -86,8 +80,7 @@ class DeclaringChannel:
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         error = None if closing.cancelled() else closing.exception()
-        is_refused = isinstance(error, ConnectionClosed) and self._wire.closed_for[0] in DECLARING_CLASSES
-        self._end(ConnectionEnded(str(error)) if is_refused else ConnectionResetError(str(error)))
+        self._end(error if isinstance(error, Exception) else ConnectionResetError("the connection was lost"))
 
     def _end(self, error: Exception) -> None:
         """Tell the first, which the broker closed the channel for, and those that it did not look at."""

@@ -64,12 +64,12 @@ class Lines:
     @property
     def is_channel_wanted(self) -> bool:
         """Whether more lines wait for a channel than channels are being closed for them."""
-        return self._waiting > len(self._closing)
+        return bool(self._waiting) and self._waiting > len(self._closing)
 
-    @property
-    def shortage(self) -> str:
-        """Why a line waits for a channel, and the cure; an empty text if none does."""
-        if not self._waiting:
+    def what_holds(self, exchange: str) -> str:
+        """Tell why the messages for an exchange wait for a channel, and the cure; an empty text if not."""
+        line = self._lines.get(exchange)
+        if not self._waiting or line is None or not line.is_opening:
             return ""
         return (
             f"the broker allows {self._most} channels besides one for declarations, and messages for as many "
@@ -130,6 +130,10 @@ class Line:
     def is_idle(self) -> bool:
         channel_is_idle = self._channel is None or (self._channel.is_idle and not self._channel.aside)
         return channel_is_idle and not (self.pending or self._opening or self._retired)
+
+    @property
+    def is_opening(self) -> bool:
+        return self._opening is not None
 
     def flush(self) -> None:
         """Write what waits, as far as it may be written now."""

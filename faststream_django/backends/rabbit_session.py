@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from aiormq.exceptions import ChannelInvalidStateError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from faststream_django.backends.base import Delivery, NotSent, Session, Settled
 from faststream_django.backends.rabbit_channel import PublishChannel
@@ -80,10 +80,10 @@ class RabbitSession(Session):
     def withdraw(self, delivery: Delivery) -> None:
         self._lines.withdraw(delivery)
 
-    def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002 - a shortage holds up every line
+    def what_holds(self, delivery: Delivery) -> str:
         if not self._is_ready:
             return "the queues and exchanges of FASTSTREAM are still being declared"
-        return self._lines.shortage
+        return self._lines.what_holds(delivery.sent_as.exchange)
 
     @property
     def is_blocked(self) -> bool:
@@ -132,8 +132,13 @@ class RabbitSession(Session):
         try:
             async with self._declaring:
                 reasons = await declare_now(self._connection.open_declaring_channel, queues, exchanges)
-        except (ConnectionError, ChannelInvalidStateError) as error:
+        except (ConnectionError, AMQPError, ChannelInvalidStateError) as error:
             raise NotSent(str(error)) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise NotSent("the connection was lost") from error
         if not reasons:
             for name in (*(each.name for each in queues), *(each.name for each in exchanges)):
                 self._topology_errors.pop(name, None)
@@ -144,8 +149,10 @@ class RabbitSession(Session):
         try:
             async with self._declaring:
                 await self._topology.declare(self._connection.open_declaring_channel, self._topology_errors)
-        except (ConnectionError, ChannelInvalidStateError):  # the session ends
+        except (ConnectionError, AMQPError, ChannelInvalidStateError):  # the session ends
             return
+        except Exception:
+            logger.exception("broker=%s declaring failed", self._topology.alias)
         finally:
             timer.cancel()
             self._become_ready()

@@ -14,9 +14,12 @@ from aiormq.exceptions import (
     ChannelClosed,
     ChannelInvalidStateError,
     ConnectionCommandInvalid,
+    ConnectionFrameError,
+    ConnectionInternalError,
+    ConnectionNotImplemented,
+    ConnectionSyntaxError,
 )
 
-from faststream_django.backends.rabbit_declaring import ConnectionEnded
 from faststream_django.conf import BrokerSettings
 from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
@@ -24,7 +27,20 @@ __all__ = ["Declaration", "Topology", "declare_now"]
 
 logger = logging.getLogger("faststream_django.connection")
 
+# What the broker ends a connection with for a declaration, such as 503 for an unknown type of exchange.
+ENDS_CONNECTION = (
+    ConnectionCommandInvalid,
+    ConnectionFrameError,
+    ConnectionInternalError,
+    ConnectionNotImplemented,
+    ConnectionSyntaxError,
+)
+
 OpenChannel = Callable[[], Awaitable[Any]]
+
+
+class ConnectionEnded(ConnectionError):
+    """The broker ended the connection for a declaration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +165,7 @@ async def _attempt(declaration: Declaration, channel: Any) -> BaseException | No
         if task is not None and task.cancelling():
             raise
         return error
-    except ConnectionCommandInvalid as error:  # from a channel of aiormq
+    except ENDS_CONNECTION as error:
         return ConnectionEnded(str(error))
     except Exception as error:  # noqa: BLE001 - sorted out by declare()
         return error

@@ -57,8 +57,6 @@ class Wire:
         self.is_congested = False
         """The peer reads more slowly than is written."""
         self.has_ended = False
-        self.closed_for = (0, 0)
-        """The class and the method for which the broker ends the connection."""
         self.heard_at = 0.0
         """When the last whole frame came, on the clock of time.monotonic()."""
         self._transport: asyncio.WriteTransport
@@ -100,14 +98,13 @@ class Wire:
             if receiver is not None:
                 return receiver.take(kind, frame)
             if channel == 0 and kind == METHOD:
-                self._note(_method.unpack_from(frame, 7), frame)
+                self._note(_method.unpack_from(frame, 7))
         except (struct.error, PAMQPException):  # it is malformed: aiormq ends the connection
             return False
         return False
 
-    def _note(self, method: tuple[int, ...], frame: bytes) -> None:
+    def _note(self, method: tuple[int, ...]) -> None:
         if method == CONNECTION_CLOSE:
-            self.closed_for = _method.unpack_from(frame, len(frame) - 5)
             self.has_ended = True  # what is written from now on would not be read
         elif method == CONNECTION_BLOCKED:
             self.change(blocked=True)
