@@ -20,6 +20,7 @@ from faststream_django.announcements import (
 from faststream_django.bulk import BulkResult, Item
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import PublishError
+from faststream_django.foreign_loops import foreign_loop
 from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
 from faststream_django.on_commit import defer
@@ -113,6 +114,7 @@ async def _apublish(
     options: PublishOptions,
     caller: object,
 ) -> str:
+    _refuse_foreign_loop("apublish", "publish")
     outgoing = encode(message, queue, exchange, options)
     try:
         await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout, caller)
@@ -153,6 +155,7 @@ async def apublish_many(
     **options: Unpack[PublishOptions],
 ) -> int:
     """See publish_many(); ``messages`` may be an asynchronous iterable too."""
+    _refuse_foreign_loop("apublish_many", "publish_many")
     refuse_one_message(messages, options)
     alias, timeout = target(options)
     result = await brokers[alias].asend_many(
@@ -203,6 +206,7 @@ async def apublish_on_commit(
     ORM. Django has no asynchronous transactions, so this is mostly the safe way to say "now" in code
     that may be called from both worlds.
     """
+    _refuse_foreign_loop("apublish_on_commit", "publish_on_commit")
     outgoing = encode(message, queue, exchange, options)
     deferred = await sync_to_async(defer)(outgoing, using, robust=robust, send=_send_committed)
     if not deferred:
@@ -268,6 +272,11 @@ def _refuse_in_event_loop(name: str, twin: str) -> None:
         raise SynchronousOnlyOperation(
             f"{name}() on the loop thread of the broker would wait for itself. Await {twin}()."
         )
+    if (library := foreign_loop()) is not None:
+        raise SynchronousOnlyOperation(
+            f"You cannot call {name}() in a task of {library}: it would block the event loop. Call it in a "
+            f"thread, as {library}.to_thread.run_sync() does."
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -276,4 +285,12 @@ def _refuse_in_event_loop(name: str, twin: str) -> None:
         raise SynchronousOnlyOperation(
             f"You cannot call {name}() from an async context: it would block the event loop. Await "
             f"{twin}(), or use sync_to_async."
+        )
+
+
+def _refuse_foreign_loop(name: str, twin: str) -> None:
+    if (library := foreign_loop()) is not None:
+        raise RuntimeError(
+            f"{name}() needs an event loop of asyncio, and this one is of {library}. Call {twin}() in a "
+            f"thread, as {library}.to_thread.run_sync() does. Nothing was sent."
         )
