@@ -56,7 +56,7 @@ class Connection:
 
     @property
     def is_connected(self) -> bool:
-        """See Sender."""
+        """Whether there was a session a moment ago; a publish is the only real test."""
         return self._courier is not None and self._courier.is_connected
 
     def start(self) -> None:

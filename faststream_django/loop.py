@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from faststream_django.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
-from faststream_django.native_threads import HalfPatched, Threads, native_threads
+from faststream_django.native_threads import NoNativeThreads, Threads, native_threads
 from faststream_django.running_loop import Nowhere, RunningLoop
 
 __all__ = ["LoopStalled", "LoopStopped", "LoopThread", "TaskCall", "ThreadCall", "loop_thread"]
@@ -174,7 +174,7 @@ class LoopThread:
                 return self._running
             try:
                 threads = native_threads()
-            except HalfPatched as error:
+            except NoNativeThreads as error:
                 raise LoopStopped(str(error)) from None
             self._hook()
             try:

@@ -23,7 +23,9 @@ from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
-__all__ = ["HalfPatched", "Lock", "Thread", "Threads", "native_threads"]
+from faststream_django.event_loop import EventLoop
+
+__all__ = ["Lock", "NoNativeThreads", "Thread", "Threads", "native_threads"]
 
 # Seconds. A greenlet that waits without a limit would leave its hub without anything to wait for.
 FOREVER = 1e8
@@ -32,8 +34,8 @@ Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
-class HalfPatched(Exception):
-    """gevent has patched the sockets, or the waiting for them, but not the threads."""
+class NoNativeThreads(Exception):
+    """Threads or sockets are patched in a way that leaves nothing for a loop thread to rely on."""
 
 
 class Lock(Protocol):
@@ -64,7 +66,8 @@ class Threads:
 
 
 def native_threads() -> Threads:
-    """Return what makes a native thread in this process; raise HalfPatched where nothing can be relied on."""
+    """Return what makes a native thread in this process; raise NoNativeThreads where there can be none."""
+    _refuse_eventlet()
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None:
         return _of_the_standard_library()
@@ -74,11 +77,28 @@ def native_threads() -> Threads:
         name for name in ("_thread", "select", "selectors", "socket") if monkey.is_module_patched(name)
     ]
     if patched:
-        raise HalfPatched(
+        raise NoNativeThreads(
             f"gevent has patched {', '.join(patched)} but not threading, so the loop thread cannot wait for "
             "its sockets. Call gevent.monkey.patch_all() without thread=False, before everything else"
         )
     return _of_the_standard_library()
+
+
+def _refuse_eventlet() -> None:
+    """Refuse what cannot be told apart from green threads: eventlet keeps no originals for us to use.
+
+    On one of its green threads our loop would be the running loop of all the others, and Django's ORM would
+    refuse to work in any of them.
+    """
+    patcher = sys.modules.get("eventlet.patcher")
+    patched = (
+        () if patcher is None else tuple(sorted(name for name, on in patcher.already_patched.items() if on))
+    )
+    if patched:
+        raise NoNativeThreads(
+            f"eventlet has patched {', '.join(patched)}, and the loop thread cannot work on green threads. "
+            "Use gevent or threads instead: celery -P gevent or -P threads, gunicorn -k gevent or -k gthread"
+        )
 
 
 def _of_the_standard_library() -> Threads:
@@ -103,7 +123,8 @@ def _of_the_standard_library() -> Threads:
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a loop of uvloop where it is installed."""
     if find_spec("uvloop") is None:
-        return asyncio.new_event_loop()
+        return EventLoop(None, lambda module, name: getattr(import_module(module), name))
+    # It resolves names on threads of libuv, which nothing can replace: one that hangs holds up the exit.
     loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
     return loop
 
@@ -164,16 +185,11 @@ class _NativeThread:
             self._running.release()
 
 
-class _NativeLoop(asyncio.SelectorEventLoop):
-    """An event loop on the original selector. Its worker threads are real, one for each function.
+class _NativeLoop(EventLoop):
+    """A loop on gevent's originals. Its worker threads are real, one for each function.
 
     The executors of the standard library would start greenlets here, on a hub that never runs.
     """
-
-    def __init__(self, selector: Any, original: Callable[[str, str], Any]) -> None:
-        super().__init__(selector)
-        self._start_thread = original("_thread", "start_new_thread")
-        self._getaddrinfo = original("socket", "getaddrinfo")
 
     def run_in_executor(
         self,
@@ -181,36 +197,7 @@ class _NativeLoop(asyncio.SelectorEventLoop):
         func: Callable[[*Ts], T],
         *args: *Ts,
     ) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = self.create_future()
-        self._start_thread(self._work, (future, func, args))
-        return future
-
-    def _work(self, future: asyncio.Future[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
-        settle: Callable[[Any], None]
-        outcome: Any
-        try:
-            settle, outcome = future.set_result, function(*args)
-        except BaseException as error:  # noqa: BLE001 - the one who awaits it decides
-            settle, outcome = future.set_exception, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.call_soon_threadsafe(_unless_done, future, settle, outcome)
-
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        *,
-        family: int = 0,
-        type: int = 0,  # noqa: A002 - asyncio's name
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        return await self.run_in_executor(None, self._getaddrinfo, host, port, family, type, proto, flags)
-
-
-def _unless_done(future: asyncio.Future[T], settle: Callable[[Any], None], outcome: Any) -> None:
-    if not future.done():
-        settle(outcome)
+        return self._in_thread(func, *args)
 
 
 class _Bell:

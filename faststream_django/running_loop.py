@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import ctypes
 import logging
+import math
 import os
 import threading
 import time
@@ -64,6 +65,8 @@ class RunningLoop:
         self.pid = os.getpid()
         self.threads = threads
         self.loop = threads.new_event_loop()
+        # asyncio's debug mode (python -X dev) would log what takes 0.1 s; the pulse tells what matters.
+        self.loop.slow_callback_duration = math.inf
         self.inbox: deque[Call[Any]] = deque()
         self._wakeup = Wakeup(self.loop, self.drain)
         self.under_way: set[Call[Any]] = set()

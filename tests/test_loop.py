@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -1110,6 +1111,108 @@ def test_call_that_was_not_answered_in_time_wakes_loop_again(thread):
     running.stalled()
 
     assert call.wait(SOON) == 42
+
+
+def test_hung_resolver_does_not_delay_exit(run_script):
+    """asyncio's own threads for it are joined at exit."""
+    done = run_script(
+        """
+        import asyncio, socket, threading, time
+        from faststream_django.loop import LoopStalled, loop_thread
+
+        resolving = threading.Event()
+
+        def hang(*args, **options):
+            resolving.set()
+            time.sleep(60)
+
+        socket.getaddrinfo = hang
+
+        async def resolve():
+            await asyncio.get_running_loop().getaddrinfo("host", 5672)
+
+        try:
+            loop_thread.run(resolve, timeout=0.1)
+        except LoopStalled:
+            print("stalled", resolving.wait(1))
+        """,
+        timeout=10,
+    )
+
+    assert_clean(done, "stalled True")
+
+
+def test_names_are_resolved(thread):
+    async def resolve(name, port):
+        return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+
+    answers = thread.run(resolve, "127.0.0.1", 5672, timeout=LONG)
+
+    assert [answer[4] for answer in answers] == [("127.0.0.1", 5672)]
+    with pytest.raises(socket.gaierror):
+        thread.run(resolve, "no such host", 5672, timeout=LONG)
+
+
+def test_development_mode_does_not_complain_of_slow_callbacks(run_script):
+    done = run_script(
+        """
+        import asyncio, logging, time
+        from faststream_django.loop import loop_thread
+
+        logging.basicConfig()
+
+        async def slow():
+            time.sleep(0.2)
+            return asyncio.get_running_loop().get_debug()
+
+        print(loop_thread.run(slow, timeout=5))
+        """,
+        env={"PYTHONDEVMODE": "1"},
+    )
+
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    assert "took" not in done.stderr
+
+
+EVENTLET = """
+import sys, types
+
+eventlet = types.ModuleType("eventlet")
+eventlet.patcher = types.ModuleType("eventlet.patcher")
+eventlet.patcher.already_patched = {"thread": True, "socket": True, "os": False}
+sys.modules |= {"eventlet": eventlet, "eventlet.patcher": eventlet.patcher}
+"""
+
+
+def test_eventlet_is_refused_and_the_site_left_alone(run_script):
+    """A stand-in says what eventlet says: the real one cannot be imported where warnings are errors."""
+    done = run_script(
+        EVENTLET
+        + textwrap.dedent(
+            """
+            import asyncio, threading
+            import django
+
+            django.setup()
+            from faststream_django import brokers, publish
+            from faststream_django.exceptions import BrokerUnavailable
+
+            brokers.start()
+            try:
+                publish("x", "orders")
+            except BrokerUnavailable as error:
+                print(error.maybe_sent, error)
+            print(threading.active_count())
+            """
+        )
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    refusal, threads = done.stdout.splitlines()
+    assert refusal.startswith("False ")
+    assert "eventlet has patched socket, thread" in refusal
+    assert "celery -P gevent" in refusal
+    assert threads == "1"
 
 
 # Fork. Each program watches a pipe on the parent's loop: the kernel shares the set of watched files
