@@ -168,8 +168,8 @@ class Connection:
     def _wait(self, bulk: Bulk, limit: float) -> Chunk:
         """Wait for the first chunk that is under way, as long as it makes progress."""
         chunk = bulk.under_way[0]
-        if chunk.call is None:  # an exception came before it was handed over
-            chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
+        # None if an exception came before it was handed over.
+        chunk.call = chunk.call or self._loop.submit(self._deliver_chunk, chunk, limit)
         with self._giving_up(chunk):
             for patience in chunk.patience(limit + GRACE):
                 with suppress(LoopStalled):
@@ -182,8 +182,7 @@ class Connection:
     async def _await(self, bulk: Bulk, limit: float) -> Chunk:
         """See _wait()."""
         chunk = bulk.under_way[0]
-        if chunk.call is None:
-            chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, limit)
+        chunk.call = chunk.call or self._loop.asubmit(self._deliver_chunk, chunk, limit)
         with self._giving_up(chunk):
             for patience in chunk.patience(limit + GRACE):
                 with suppress(LoopStalled):

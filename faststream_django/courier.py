@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import logging
 import time
 from collections.abc import Callable
@@ -18,16 +17,13 @@ from functools import partial
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Settled, Verdict
 from faststream_django.bulk import Chunk
 from faststream_django.declaring import Wanted, declare
-from faststream_django.exceptions import (
-    BrokerUnavailable,
-    PublishError,
-    TooManyInFlight,
-)
+from faststream_django.exceptions import BrokerUnavailable, PublishError, TooManyInFlight
 from faststream_django.messages import Message
 from faststream_django.outcomes import (
     broken,
     late,
     middleware_failed,
+    of_its_own,
     repeated,
     stopped,
     swallowed,
@@ -284,11 +280,8 @@ class Courier:
 
     def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
         self._window.release(delivery)
-        if isinstance(error, PublishError) and error.message is not delivery.message:
-            if error.message is not None:  # a middleware raises one object for several messages
-                error, shared = copy.copy(error), error
-                error.__cause__ = shared
-            error.message = delivery.message
+        if isinstance(error, PublishError):
+            error = of_its_own(delivery, error)
         done, delivery.done = delivery.done, None
         if done is not None:
             done(delivery, error)

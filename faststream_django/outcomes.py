@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from faststream_django.backends.base import Delivery
@@ -26,6 +27,7 @@ __all__ = [
     "late",
     "middleware_failed",
     "not_tried",
+    "of_its_own",
     "repeated",
     "stopped",
     "swallowed",
@@ -199,6 +201,22 @@ def middleware_failed(delivery: Delivery, error: BaseException) -> PublishError:
     )
     failed.__cause__ = error
     return failed
+
+
+def of_its_own(delivery: Delivery, error: PublishError) -> PublishError:
+    """Give an error its message; copy it if a middleware raised the same object for another message."""
+    known = getattr(error, "message", None)
+    if known is delivery.message:
+        return error
+    if known is not None:
+        shared = error
+        try:
+            error = copy.copy(shared)
+        except Exception:  # noqa: BLE001 - a class of the middleware, whose __init__ is its own
+            return middleware_failed(delivery, shared)
+        error.__cause__ = shared
+    error.message = delivery.message
+    return error
 
 
 def _names(delivery: Delivery) -> tuple[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from faststream_django.outcomes import (
     late,
     middleware_failed,
     not_tried,
+    of_its_own,
     repeated,
     swallowed,
     unanswered,
@@ -163,6 +164,23 @@ def test_what_an_earlier_attempt_left_in_doubt_stays_so(in_doubt):
     ]
 
     assert {error.maybe_sent for error in errors} == {in_doubt}
+
+
+class Strict(PublishError):
+    def __init__(self, *, reason):
+        super().__init__(reason)
+
+
+@pytest.mark.parametrize("shared", [PublishError("x"), Strict(reason="x")])
+def test_error_that_is_raised_for_two_messages_is_told_to_each_by_an_object_of_its_own(shared):
+    one, two = delivery(), delivery()
+
+    errors = of_its_own(one, shared), of_its_own(two, shared)
+
+    assert errors[0] is shared
+    assert errors[1] is not shared
+    assert [error.message for error in errors] == [one.message, two.message]
+    assert errors[1].__cause__ is shared
 
 
 def test_each_caller_gets_an_error_of_its_own():

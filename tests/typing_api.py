@@ -17,7 +17,7 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
-from faststream_django.exceptions import BrokerUnavailable, PublishError
+from faststream_django.exceptions import BrokerUnavailable, BulkPublishError, PublishError
 from faststream_django.sync import SyncBroker
 from faststream_django.testing import CapturedMessages, capture_messages, real_brokers
 
@@ -48,6 +48,16 @@ async def asynchronous() -> None:
     message_id: str = await apublish({"id": 1}, "orders")
     count: int = await apublish_many(anumbers(), "orders")
     await apublish_on_commit({"id": 1}, "orders", message_id=message_id, priority=count)
+
+
+def publish_the_rest() -> Message | None:
+    try:
+        publish_many(numbers(), "orders")
+    except BulkPublishError as error:
+        where: int | None = error.stopped_at
+        print(where, error.errors[0].maybe_sent)
+        return error.errors[0].message
+    return None
 
 
 def without_settings() -> None:
