@@ -127,7 +127,7 @@ class Message:
                 message_type=as_property("message_type", message_type),
                 persist=as_flag("persist", persist),
                 mandatory=as_flag("mandatory", mandatory),
-                app_id=as_property("app_id", app_id) or APP_ID,
+                app_id=APP_ID if app_id is None else as_property("app_id", app_id) or APP_ID,
             )
         except InvalidMessage as error:
             if error.broker is None:  # else it is about another message, published by an iterator

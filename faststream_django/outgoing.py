@@ -114,8 +114,8 @@ def encode(
     properties: dict[str, Any] = {
         name: value for name, value in options.items() if name not in {"broker", "timeout"}
     }
-    if properties.get("app_id") is None:
-        properties["app_id"] = settings.options.get("app_id")
+    if "app_id" in settings.options and properties.get("app_id") is None:
+        properties["app_id"] = settings.options["app_id"]
     encoded = Message.encode(
         message,
         queue,

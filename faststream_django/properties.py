@@ -159,7 +159,7 @@ def _queue_name(queue: Any) -> str:
         if not callable(routing):
             raise InvalidMessage(f"queue is {kind_of(queue)}; pass a str or a RabbitQueue{_first(queue)}")
         queue = routing()
-    elif queue.startswith(("{", "[")) and _is_json(queue):
+    elif queue[:1] in {"{", "["} and _is_json(queue):
         raise InvalidMessage(f"queue is a text of JSON{_first(queue)}")
     return short_text("queue", queue)
 

@@ -6,6 +6,7 @@ pamqp marshals the same frames from objects, in about ten times the time; the te
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from faststream_django.messages import Message
 from faststream_django.tables import encode_table
@@ -102,7 +103,7 @@ def _properties(message: Message) -> tuple[bytes, int]:
     if message.message_type:
         flags |= 0x0020
         parts.append(_short(message.message_type))
-    parts.append(_short(message.app_id))
+    parts.append(_app_id(message.app_id))
     return b"".join(parts), flags
 
 
@@ -110,3 +111,9 @@ def _short(text: str) -> bytes:
     """Return a short string: its length in one byte, then its bytes."""
     data = text.encode()
     return b"%c%b" % (len(data), data)
+
+
+@lru_cache(maxsize=64)
+def _app_id(text: str) -> bytes:
+    """Return it as a short string; it is mostly the same."""
+    return _short(text)
