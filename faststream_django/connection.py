@@ -6,6 +6,7 @@ Knows no Django and no driver.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -68,17 +69,22 @@ class Connection:
 
         The default is SHUTDOWN_TIMEOUT. The next call connects again.
         """
-        limit = self.settings.shutdown_timeout if timeout is None else timeout
-        if self._loop.is_started:
-            try:
-                self._loop.run(self._end, limit, timeout=limit + GRACE)
-            except (LoopStalled, LoopStopped):
-                return
+        self._loop.refuse_itself()
+        self.begin_stop(timeout)()
 
-    def close_soon(self) -> None:
-        """Begin to stop and return at once, for the last one who could call stop(); from any thread."""
-        if self._courier is not None and self._loop.is_started:
-            self._loop.submit(self._end, self.settings.shutdown_timeout)
+    def begin_stop(self, timeout: float | None = None) -> Callable[[], None]:
+        """Begin to stop, in any thread, and return at once; what is returned waits for the end of it."""
+        limit = self.settings.shutdown_timeout if timeout is None else timeout
+        if not self._loop.is_started:
+            return _wait_for_nothing
+        deadline = time.monotonic() + limit + GRACE
+        call = self._loop.submit(self._end, limit)
+
+        def wait() -> None:
+            with suppress(LoopStalled, LoopStopped):
+                call.wait(deadline - time.monotonic())
+
+        return wait
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
@@ -231,15 +237,19 @@ class Connection:
     async def _begin(self) -> None:
         if self._courier is None:  # nobody waits, so it need not hold up the imports of a site that starts
             self._beginning = asyncio.current_task()
-            await quiet(IMPORTS_TIMEOUT)
+            try:
+                await quiet(IMPORTS_TIMEOUT)
+            finally:
+                self._beginning = None
         self.courier_here().start()
 
     async def _declare(self, wanted: Wanted) -> None:
         await self.courier_here().declare(wanted)
 
     async def _end(self, timeout: float) -> None:
-        if self._beginning is not None:
-            self._beginning.cancel()
+        beginning = self._beginning
+        if beginning is not None and beginning.get_loop() is asyncio.get_running_loop():
+            beginning.cancel()
         courier, self._courier = self._courier, None
         if courier is not None and courier.is_here:
             self._loop.remove_closer(courier.close)
@@ -275,6 +285,10 @@ class Connection:
             courier = self._courier = Courier(self._make_backend())
             self._loop.add_closer(courier.close, self.settings.shutdown_timeout)
         return courier
+
+
+def _wait_for_nothing() -> None:
+    """Return at once."""
 
 
 class _Posting:

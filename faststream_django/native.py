@@ -56,8 +56,8 @@ class NativeConnection:
             except (LoopStalled, LoopStopped):
                 return
 
-    def close_soon(self) -> None:
-        """See Connection.close_soon()."""
+    def begin_stop(self) -> None:
+        """Begin to stop, in any thread, and return at once."""
         if self._live is not None and self._loop.is_started:
             self._loop.submit(self._end)
 

@@ -14,6 +14,7 @@ from faststream_django.connection import Connection
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.guard import runs_tests
 from faststream_django.imports import undisturbed
+from faststream_django.loop import loop_thread
 from faststream_django.sender import Sender
 from faststream_django.stand_in import StandIn
 
@@ -65,15 +66,16 @@ class Brokers:
             self[alias].start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Settle what is in flight and close every connection; `timeout` in seconds for each.
+        """Settle what is in flight and close every connection, all at once, within `timeout` seconds.
 
         The default is the SHUTDOWN_TIMEOUT of each alias. A later publish connects again.
         """
+        loop_thread.refuse_itself()
         # Those of this moment: threads that go on publishing make others, without end.
-        for key in tuple(self._connections):
-            connection = self._connections.pop(key, None)
-            if connection is not None:
-                connection.stop(timeout)
+        connections = [self._connections.pop(key, None) for key in tuple(self._connections)]
+        waits = [connection.begin_stop(timeout) for connection in connections if connection is not None]
+        for wait in waits:
+            wait()
 
     @contextmanager
     def replaced(self, make: Callable[[BrokerSettings], Sender]) -> Iterator[None]:

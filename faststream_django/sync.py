@@ -118,7 +118,7 @@ class SyncBroker:
             made = self._made.setdefault(ALIAS, mine)
             if made is mine:
                 # Whoever forgets stop() does not keep a connection open that nobody can use any more.
-                finalizer = weakref.finalize(self, made.connection.close_soon)
+                finalizer = weakref.finalize(self, made.connection.begin_stop)
                 finalizer.atexit = False  # the loop thread has an exit of its own
         return made
 

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import threading
 import uuid
+from functools import partial
 
 import pytest
 from django.test import override_settings
@@ -12,6 +13,7 @@ from faststream_django.backends.memory_server import MemoryServer
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker, PublishError
+from faststream_django.loop import loop_thread
 from faststream_django.registry import Brokers
 from tests.recording import recording
 
@@ -325,18 +327,39 @@ def test_stop_ends_although_others_go_on_publishing(configure, monkeypatch):
     """They make new connections: as many as stop() could close, if it went on until there are none."""
     configure(default={})
     publish("x", "orders")
-    stop, stopped = Connection.stop, []
+    stop, stopped = Connection.begin_stop, []
 
     def stop_while_others_publish(connection, timeout=None):
         stopped.append(connection)
         if len(stopped) < 20:
             publish("x", "orders")
-        stop(connection, timeout)
+        return stop(connection, timeout)
 
-    monkeypatch.setattr(Connection, "stop", stop_while_others_publish)
+    monkeypatch.setattr(Connection, "begin_stop", stop_while_others_publish)
     brokers.stop(1)
 
     assert len(stopped) == 1
+
+
+def test_stop_closes_all_connections_at_the_same_time(configure):
+    """So that the time it may take does not grow with their number."""
+    loop_thread.stop()
+    aliases = [f"a{number}" for number in range(4)]
+    configure(**{alias: {} for alias in aliases})
+    barrier, closed = asyncio.Barrier(4), []
+
+    async def settle_together(close, timeout):
+        await barrier.wait()
+        closed.append(close)
+
+    for alias in aliases:
+        publish("x", "orders", broker=alias)
+        courier = brokers[alias]._courier
+        courier.close = partial(settle_together, courier.close)
+
+    brokers.stop(5)
+
+    assert len(closed) == 4
 
 
 def test_overridden_settings_are_not_kept():
