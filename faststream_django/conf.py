@@ -216,7 +216,7 @@ def _password(given: Setting) -> Any:
         return given.function()
     if not isinstance(given.value, str) or not given.value:
         given.refuse("must be a str that is not empty, or a function that returns one")
-    return given.value
+    return PrivateURL(given.value)
 
 
 def _urls(given: Setting) -> Any:

@@ -34,7 +34,7 @@ from faststream_django.backends.base import Backend, Delivery
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.broker_url import InvalidURL, PrivateURL, conceal, parse_url
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf import BrokerSettings, broker_settings, conceal_passwords
+from faststream_django.conf import BrokerSettings, broker_settings, broker_settings_from, conceal_passwords
 from faststream_django.connection import Connection
 from faststream_django.exceptions import (
     BrokerUnavailable,
@@ -128,10 +128,17 @@ def inside(*objects):
             waiting += [*each, *each.values()] if isinstance(each, dict) else each
         elif type(each).__module__.startswith("faststream_django"):
             # What the driver keeps for itself it must have: only its repr is shown.
-            attributes = {} if isinstance(each, DriverConnection) else getattr(each, "__dict__", {})
+            attributes = {} if isinstance(each, DriverConnection) else attributes_of(each)
             texts += [repr(each), pprint.pformat(each), pprint.pformat(attributes)]
             waiting += attributes.values()
     return "\n".join(texts)
+
+
+def attributes_of(each):
+    slots = [name for kind in type(each).__mro__ for name in vars(kind).get("__slots__", ())]
+    return getattr(each, "__dict__", {}) | {
+        name: getattr(each, name) for name in slots if name != "__weakref__" and hasattr(each, name)
+    }
 
 
 class Records(logging.Handler):
@@ -514,6 +521,12 @@ def test_no_repr_shows_a_password(settings, unreachable):
     )
     objects = {
         "settings": [parsed, broker_settings("default"), parse_url(unreachable)],
+        "passwords": [
+            broker_settings_from("x", {"URL": "amqp://shop@host/", "PASSWORD": PASSWORD}),
+            broker_settings_from("x", {"URL": "amqp://shop@host/", "PASSWORD": lambda: PASSWORD}),
+            broker_settings_from("x", {"URL": lambda: unreachable}),
+            broker_settings_from("x", {"URL": lambda: "amqp://shop@host/", "PASSWORD": PASSWORD}),
+        ],
         "brokers": [brokers, brokers["default"], *brokers, sync, native],
         "backend": [RabbitBackend(parsed), RabbitBackend(parsed).broker],
         "worker": [Worker(parsed, []), build_broker(parsed, [])],
