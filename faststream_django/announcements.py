@@ -37,8 +37,9 @@ async def aannounce(message: Message, broker: str, error: PublishError | None = 
 
 
 def announce_chunk(chunk: Chunk) -> None:
-    """Announce what came of each message of a chunk."""
-    for delivery in chunk.deliveries:
+    """Announce what came of each message of a chunk; go on where Ctrl-C interrupted it."""
+    for delivery in chunk.deliveries[chunk.announced :]:
+        chunk.announced += 1
         announce(delivery.message, delivery.broker, chunk.errors.get(delivery.index))
 
 

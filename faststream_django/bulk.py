@@ -51,6 +51,8 @@ class Chunk:
     """By the index of the message in the bulk."""
     begun: int = 0
     settled: int = 0
+    announced: int = 0
+    """How many of its messages the receivers of the signals have heard of."""
     size: int = 0
     previous: Chunk | None = None
     call: Any = None

@@ -127,7 +127,7 @@ class Connection:
             for chunk in bulk.chunks(items):
                 chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
                 if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    settled(self._wait(bulk, limit))
+                    self._wait(bulk, limit, settled)
             self._wait_for_rest(bulk, limit, settled)
         except BaseException:
             try:
@@ -169,9 +169,9 @@ class Connection:
     def _wait_for_rest(self, bulk: Bulk, limit: float, settled: Callable[[Chunk], None]) -> None:
         bulk.rest()
         while bulk.under_way:
-            settled(self._wait(bulk, limit))
+            self._wait(bulk, limit, settled)
 
-    def _wait(self, bulk: Bulk, limit: float) -> Chunk:
+    def _wait(self, bulk: Bulk, limit: float, settled: Callable[[Chunk], None]) -> None:
         """Wait for the first chunk that is under way, as long as it makes progress."""
         chunk = bulk.under_way[0]
         # None if an exception came before it was handed over.
@@ -183,7 +183,8 @@ class Connection:
                     break
             else:
                 raise LoopStalled
-        return bulk.settle(chunk)
+        settled(chunk)
+        bulk.settle(chunk)  # last: Ctrl-C may come at any line above, and all of them may be repeated
 
     async def _await(self, bulk: Bulk, limit: float) -> Chunk:
         """See _wait()."""

@@ -157,3 +157,24 @@ def test_guide_publishes_again_what_was_lost_after_a_commit():
         message_failed.disconnect(code["keep"])
         with connection.schema_editor() as editor:
             editor.delete_model(code["LostMessage"])
+
+
+def test_interrupted_announcements_go_on_where_they_were():
+    chunk, heard = Chunk(), []
+    for index in range(3):
+        chunk.add(index, Delivery(Message.encode(index, "orders"), "default"))
+
+    def receive(sender, message, **arguments):
+        heard.append(message.decode())
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    message_published.connect(receive)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            announce_chunk(chunk)
+        announce_chunk(chunk)
+    finally:
+        message_published.disconnect(receive)
+
+    assert heard == [0, 1, 2]

@@ -752,6 +752,24 @@ def test_ctrl_c_while_confirms_are_awaited_is_raised_once_everything_is_confirme
     assert [kind for _, kind, _ in heard] == [message_published] * 5
 
 
+def test_ctrl_c_in_a_receiver_keeps_no_message_from_the_signals(server):
+    heard = []
+
+    def receive(sender, message, **arguments):
+        heard.append(message.decode())
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    message_published.connect(receive)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            publish_many(range(CHUNK_MESSAGES + 3), "orders")
+    finally:
+        message_published.disconnect(receive)
+
+    assert heard == list(range(CHUNK_MESSAGES + 3))
+
+
 def test_second_ctrl_c_does_not_wait(mute):
     main_thread = threading.main_thread().ident
 
