@@ -152,7 +152,9 @@ async def _start(broker: RabbitBroker, settings: BrokerSettings, url: str) -> No
     try:
         async with asyncio.timeout(limit):
             session = await RabbitBackend(settings).connect(url)
-            await session.close()
+        # Its turn comes once all that the settings name has been declared, however long that takes.
+        await session.declare((), ())
+        await session.close()
         await broker.start()
     except TimeoutError:
         raise BrokerUnavailable(f"no AMQP connection within CONNECT_TIMEOUT ({limit:g} s)") from None
