@@ -162,6 +162,8 @@ class ThreadCall(Call[T]):
 
         With `grace` the job is told then, and has so many seconds more to say what it knows.
         """
+        if self._settled:  # Ctrl-C may have come after an earlier wait() took the lock
+            return self._result()
         done = self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
         if not done and grace:
             self.host.post(self._expire)

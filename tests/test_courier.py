@@ -20,6 +20,7 @@ from faststream_django.exceptions import (
     PublishTimeout,
     TooManyInFlight,
 )
+from faststream_django.loop import loop_thread
 from faststream_django.messages import Message
 
 
@@ -579,3 +580,11 @@ def test_link_that_was_heard_since_the_message_was_posted_is_not_suspected():
         return session.closed.done()
 
     assert not run(scenario)
+
+
+def test_call_may_be_waited_for_again_although_ctrl_c_came_when_the_lock_was_taken():
+    call = loop_thread.submit(asyncio.sleep, 0, "done")
+    call.wait(10)
+    call._lock.acquire()  # what an interrupted wait() leaves behind
+
+    assert call.wait(0.1) == "done"
