@@ -860,7 +860,7 @@ def test_memory_stays_flat_while_messages_pass_through_a_subscriber(server):
         return sizes
 
     tracemalloc.start()
-    before, after = asyncio.run(consume(20_000))
+    before, after = asyncio.run(consume(8_000))
     tracemalloc.stop()
 
-    assert after - before < 500_000
+    assert after - before < 300_000  # 40 bytes for each message: less than any object

@@ -1,22 +1,23 @@
 """Forks of a process that publishes: the child has a connection of its own, the parent notices nothing."""
 
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 
-# Coverage makes what a process does at first several times slower.
-FIRST = 3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0
+from .conftest import FIRST
+
 FORKS = Path(__file__).with_name("publishing_forks.py")
 
 
 def test_forks_under_publishing_threads(rabbitmq, queue, start, connected_pids, lost_connections):
     program = start(
-        sys.executable, "-X", "faulthandler", FORKS, queue, env={"TEST_FASTSTREAM_URL": rabbitmq.url()}
+        *(sys.executable, "-X", "faulthandler", FORKS, queue),
+        # Without coverage, which would write a file for each child.
+        env={"TEST_FASTSTREAM_URL": rabbitmq.url(), "COVERAGE_PROCESS_CONFIG": ""},
     )
 
-    child, parent = int(program.said("child ", 60)), int(program.said("parent ", 60))
+    child, parent = int(program.said("child ", 90)), int(program.said("parent ", 90))
     pids = connected_pids()
     program.tell("go on")
     code = program.wait()
