@@ -1,4 +1,4 @@
-"""ASGI's own door: brokers start and end with the server."""
+"""For ASGI servers: start and stop the brokers with the server."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Application = Callable[[Event, Receive, Send], Awaitable[None]]
 
 
 def with_lifespan(application: Application) -> Application:
-    """Return the application with the lifespan protocol, by which ASGI servers start and end it.
+    """Return the application with ASGI's lifespan protocol, which tells it when the server starts and stops.
 
-    On startup it begins to connect to the brokers with AUTOSTART, and waits for none of them. On shutdown,
-    within the longest SHUTDOWN_TIMEOUT, what is in flight is settled, running handlers of the embedded
-    broker finish, and the connections are closed. Where a server ends on SIGTERM without Python's exit
-    handlers, as uvicorn does, all this is cut off without it.
+    On startup it begins to connect to the brokers with AUTOSTART, without waiting for them. On shutdown,
+    within the longest SHUTDOWN_TIMEOUT, the messages in flight are settled, running handlers of the
+    embedded broker finish, and the connections are closed. A server that does not run Python's exit
+    handlers on SIGTERM, such as uvicorn, would otherwise cut all this short.
 
-    An application that has a lifespan of its own keeps it: it starts after the brokers and ends before
-    them. One that raises when it is called for its lifespan, as Django's does, has none. Everything else
-    is passed on unchanged.
+    An application with its own lifespan keeps it: it starts after the brokers and stops before them. If it
+    raises when it is called for its lifespan, as Django's does, it has none. Everything else is passed on
+    unchanged.
     """
 
     async def application_with_lifespan(scope: Event, receive: Receive, send: Send) -> None:

@@ -1,6 +1,6 @@
 """What can go wrong, and what is known about the message when it does.
 
-There are three outcomes of a publish and never a fourth: *confirmed* (the verb returned),
+A publish has exactly three possible outcomes: *confirmed* (the call returned),
 *not sent or refused* (an error with ``maybe_sent`` False), *unknown* (an error with ``maybe_sent`` True).
 """
 
@@ -38,9 +38,9 @@ __all__ = [
 
 
 class PublishError(Exception):
-    """A message was not confirmed; ``maybe_sent`` tells whether the broker may have it.
+    """A message was not confirmed; ``maybe_sent`` says whether the broker may have it.
 
-    ``message`` is the `Message`, which can be published again; None where it was never made.
+    ``message`` is the `Message`, which can be published again, or None if it could not be created.
     """
 
     maybe_sent = False
@@ -63,11 +63,11 @@ class PublishError(Exception):
 
 
 class InvalidMessage(PublishError, ValueError):
-    """The message was refused in the caller's thread, before anything was sent."""
+    """The message is invalid; it was refused in the caller's thread before anything was sent."""
 
 
 class BrokerUnavailable(PublishError):
-    """No connection to the broker in time; nothing was sent."""
+    """There was no connection to the broker in time; nothing was sent."""
 
 
 class BrokerBlocked(BrokerUnavailable):
@@ -83,32 +83,32 @@ class TooManyInFlight(BrokerUnavailable):
 
 
 class MessageUnroutable(PublishError):
-    """The broker handed the message back: no such exchange, or no queue is bound there."""
+    """The broker returned the message: there is no such exchange, or no queue is bound to it."""
 
 
 class MessageRejected(PublishError):
-    """The broker refused this message: a full queue, no permission, a failed precondition.
+    """The broker refused this message: a full queue, no permission, or a failed precondition.
 
-    ``maybe_sent`` is True for a nack where several queues may be bound: the others may have the message.
+    ``maybe_sent`` is True for a nack if several queues may be bound: the others may have the message.
     """
 
 
 class PublishTimeout(PublishError):
-    """No answer in time. ``maybe_sent`` is True once the message was handed to the socket."""
+    """No answer came in time. ``maybe_sent`` is True if the message had been handed to the socket."""
 
 
 class ConnectionLost(PublishError):
-    """The connection broke while the confirm was awaited: the broker may have the message."""
+    """The connection broke before the confirm arrived; the broker may have the message."""
 
     maybe_sent = True
 
 
 class BulkPublishError(PublishError):
-    """Some messages of a ``publish_many`` were not confirmed; every other message was.
+    """Some messages of a ``publish_many`` were not confirmed.
 
-    ``errors`` maps the index of a message in the iterable to its error, ``confirmed`` counts the rest.
-    ``stopped_at`` is the index of the first message that was not even tried, or None: the iterable was
-    not read further.
+    ``errors`` maps the index of a message in the iterable to its error; ``confirmed`` is the number of
+    confirmed messages. ``stopped_at`` is the index of the first message that was not even tried, since the
+    iterable was not read further, or None if all were tried.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class BulkPublishError(PublishError):
 
 
 class DeclarationError(Exception):
-    """``brokers["alias"].declare()`` failed; ``broker`` is the alias. No message was sent, nor lost."""
+    """``brokers["alias"].declare()`` failed; ``broker`` is the alias. No message is affected."""
 
     def __init__(self, text: str, *, broker: str | None = None) -> None:
         super().__init__(text)
@@ -146,13 +146,13 @@ class DeclarationError(Exception):
 
 
 class InvalidDeclaration(DeclarationError, ValueError):
-    """The queues or exchanges were refused at the call; nothing was declared."""
+    """The queues or exchanges are invalid; nothing was declared."""
 
 
 class DeclarationRefused(DeclarationError):
-    """The broker or its driver refused some of them; every other one was declared.
+    """The broker or its driver refused some of the queues, exchanges or bindings; the others were declared.
 
-    ``reasons`` maps each that was refused to the reason.
+    ``reasons`` maps each refused one to the reason.
     """
 
     def __init__(
@@ -163,14 +163,14 @@ class DeclarationRefused(DeclarationError):
 
 
 class DeclarationTimeout(DeclarationError):
-    """Some were not answered in time and may be declared or not; it is safe to declare them again."""
+    """Some answers did not come in time, so some may not be declared; it is safe to declare them again."""
 
 
 class InvalidBroker(ImproperlyConfigured):
-    """An entry of ``settings.FASTSTREAM`` is wrong."""
+    """An entry in ``settings.FASTSTREAM`` is wrong."""
 
 
 class BrokerDoesNotExist(InvalidBroker, KeyError):
-    """No entry of ``settings.FASTSTREAM`` has this alias."""
+    """No entry in ``settings.FASTSTREAM`` has this alias."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of the text

@@ -1,7 +1,7 @@
 """Message: encode once, validate once, in the caller's thread.
 
-What leaves here can be sent as it is. Everything that could hurt the messages of others, such as a
-value that makes RabbitMQ close the channel, is refused before a loop or a socket sees it.
+The result can be sent unchanged. Anything that could affect other messages, such as a value that makes
+RabbitMQ close the channel, is refused before it reaches the loop or a socket.
 Works without configured Django settings.
 """
 
@@ -92,17 +92,17 @@ class Message:
         """Encode and validate a message, or raise InvalidMessage.
 
         The payload and the headers are copied: changing them later does not change the message.
-        ``routing_key`` wins over ``queue``, ``content_type`` over the one that the payload implies.
-        The message id is a new UUID unless given, the correlation id that of ``id_generator``, else
-        the message id; ``persist`` and ``mandatory`` are True unless given, ``app_id`` is
+        ``routing_key`` overrides ``queue``, and ``content_type`` the type implied by the payload.
+        The message id defaults to a new UUID, and the correlation id to the result of ``id_generator``
+        or else the message id; ``persist`` and ``mandatory`` default to True, and ``app_id`` to
         "faststream_django".
 
-        ``expiration`` is seconds, a timedelta or an aware datetime in the future. ``timestamp`` is
-        a datetime (a naive one is local time) or seconds since the epoch; it travels in whole
-        seconds, as does a datetime in the headers. ``max_bytes`` limits the body.
+        ``expiration`` is in seconds, a timedelta, or an aware datetime in the future. ``timestamp`` is
+        a datetime (a naive one is in local time) or seconds since the epoch; it is sent in whole
+        seconds, as are datetimes in the headers. ``max_bytes`` limits the body.
 
-        Errors name the place and the cure and never quote the payload. What a query set or an
-        iterator raises while it is read reaches the caller unchanged.
+        Errors say what is wrong, where, and how to fix it, and never quote the payload. Exceptions that a
+        query set or an iterator raises while it is read reach the caller unchanged.
         """
         known_id: str | None = None
         try:
@@ -138,13 +138,13 @@ class Message:
 
     @property
     def destination(self) -> str:
-        """Where the message goes, in words for logs and errors."""
+        """The destination in words, for logs and errors."""
         if not self.exchange:
             return f"queue {self.routing_key!r}"
         return f"exchange {self.exchange!r} with routing key {self.routing_key!r}"
 
     def decode(self) -> Any:
-        """Return the body as a FastStream subscriber without annotations gets it."""
+        """Return the body as a FastStream subscriber without annotations would receive it."""
         from faststream.message import decode_message  # 0.25 s, at first use only
 
         return decode_message(self)  # type: ignore[arg-type]  # it reads body and content_type

@@ -63,22 +63,22 @@ def publish(
     """Publish a message and return its id once the broker has confirmed it.
 
     A confirmed message is in every queue it was routed to; a persistent one (the default) in a durable
-    queue is on disk, in a quorum queue on a majority of its nodes. Raises a PublishError within
-    ``timeout`` seconds otherwise; its ``maybe_sent`` tells whether the broker may have the message.
+    queue is on disk, and in a quorum queue on a majority of its nodes. Otherwise raises a PublishError
+    within ``timeout`` seconds; its ``maybe_sent`` says whether the broker may have the message.
     Raises InvalidMessage before anything is sent if the payload or an option is wrong, and
-    SynchronousOnlyOperation in a running event loop: await apublish() there.
+    SynchronousOnlyOperation in a running event loop, where you await apublish() instead.
 
-    message: comes first; what FastStream takes: a dict, list, str, bytes, dataclass, pydantic model ...
-    queue, exchange, routing_key: where it goes; the routing key is that of the queue unless given
-    broker: the alias in settings.FASTSTREAM ("default")
-    headers: a dict of str, bool, int, float, Decimal, datetime, bytes, None, lists and dicts; 64 kB at most
-    message_id, correlation_id: str or UUID; a new UUID, and the message id
+    message: comes first; whatever FastStream takes: a dict, list, str, bytes, dataclass, pydantic model ...
+    queue, exchange, routing_key: where it goes; the routing key defaults to that of the queue
+    broker: the alias in settings.FASTSTREAM; default "default"
+    headers: a dict of str, bool, int, float, Decimal, datetime, bytes, None, lists and dicts; at most 64 kB
+    message_id, correlation_id: str or UUID; default a new UUID, and the message id
     reply_to, content_type, content_encoding, message_type, app_id: str of at most 255 bytes
     expiration: seconds, timedelta or aware datetime, after which the broker may drop the message
     priority: 0 to 255
-    timestamp: datetime or seconds since the epoch, sent in whole seconds; now
-    persist, mandatory: survive a restart of the broker; be an error if no queue takes it; both True
-    timeout: seconds or timedelta for the whole call; the TIMEOUT of the alias
+    timestamp: datetime or seconds since the epoch, sent in whole seconds; default now
+    persist, mandatory: survive a restart of the broker; raise if no queue takes it; both default to True
+    timeout: seconds or timedelta for the whole call; default the TIMEOUT of the alias
     """
     _refuse_in_event_loop("publish", "apublish")
     outgoing = encode(message, queue, exchange, options)
@@ -99,7 +99,7 @@ def apublish(
     exchange: str | RabbitExchange | None = None,
     **options: Unpack[PublishOptions],
 ) -> Coroutine[Any, Any, str]:
-    """See publish(). The messages that one task has under way leave in the order of its calls."""
+    """See publish(). Messages that one task has under way are sent in the order of its calls."""
     try:
         caller = asyncio.current_task()  # of the call: the coroutine may run in a task of its own
     except RuntimeError:
@@ -132,13 +132,13 @@ def publish_many(
     exchange: str | RabbitExchange | None = None,
     **options: Unpack[PublishOptions],
 ) -> int:
-    """Publish messages pipelined, in their order, and return their number once all are confirmed.
+    """Publish messages pipelined and in order, and return how many once all are confirmed.
 
-    ``messages`` is any iterable, also a generator: it is consumed in this thread, in constant memory.
-    An item may be a `Message` with a destination of its own. The options are those of publish(), but
+    ``messages`` is any iterable, including a generator; it is consumed in this thread, in constant memory.
+    An item may be a `Message` with its own destination. The options are those of publish(), but
     ``timeout`` is the longest time without progress. If some messages are not confirmed, the others
-    still are, and BulkPublishError tells which failed and why. When the connection fails the iterable is
-    not read to its end; the error's ``stopped_at`` says where publishing stopped.
+    still are, and BulkPublishError says which failed and why. If the connection fails, the rest of the
+    iterable is not read; the error's ``stopped_at`` says where publishing stopped.
     """
     _refuse_in_event_loop("publish_many", "apublish_many")
     refuse_one_message(messages, options)
@@ -154,7 +154,7 @@ async def apublish_many(
     exchange: str | RabbitExchange | None = None,
     **options: Unpack[PublishOptions],
 ) -> int:
-    """See publish_many(); ``messages`` may be an asynchronous iterable too."""
+    """See publish_many(); ``messages`` may also be an asynchronous iterable."""
     _refuse_foreign_loop("apublish_many", "publish_many")
     refuse_one_message(messages, options)
     alias, timeout = target(options)
@@ -174,14 +174,14 @@ def publish_on_commit(
     robust: bool = True,
     **options: Unpack[PublishOptions],
 ) -> str:
-    """Publish a message after the transaction of database `using` commits; return its id at once.
+    """Publish a message after the transaction of the database `using` commits; return its id at once.
 
-    Nothing is sent on rollback; the rollback of a savepoint drops exactly its messages. Outside a
-    transaction the message is published at once. The payload is encoded and checked now: InvalidMessage
-    is raised inside the transaction. Messages leave in the order of the calls, those of one transaction
-    together. When a delivery fails the data is already committed: with ``robust`` the loss is logged at
-    ERROR and sent to the signal message_failed; otherwise the error is raised, and later callbacks of
-    the transaction do not run. The other options are those of publish().
+    Nothing is sent on rollback; rolling back a savepoint drops exactly its messages. Outside a
+    transaction the message is published at once. The payload is encoded and validated immediately, so
+    InvalidMessage is raised inside the transaction. Messages are sent in the order of the calls, those of
+    one transaction together. If delivery fails, the data has already been committed: with ``robust`` the
+    loss is logged at ERROR and sent to the signal message_failed; otherwise the error is raised, and
+    later callbacks of the transaction do not run. The other options are those of publish().
     """
     _refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
     outgoing = encode(message, queue, exchange, options)
@@ -202,9 +202,9 @@ async def apublish_on_commit(
 ) -> str:
     """See publish_on_commit().
 
-    The transaction is the one of asgiref's thread for synchronous code, where ``sync_to_async`` runs the
-    ORM. Django has no asynchronous transactions, so this is mostly the safe way to say "now" in code
-    that may be called from both worlds.
+    The transaction is that of asgiref's thread for synchronous code, where ``sync_to_async`` runs the
+    ORM. Django has no asynchronous transactions, so this is mainly a safe way to publish at once in code
+    that may run inside or outside a transaction.
     """
     _refuse_foreign_loop("apublish_on_commit", "publish_on_commit")
     outgoing = encode(message, queue, exchange, options)

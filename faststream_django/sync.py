@@ -28,15 +28,15 @@ ALIAS = "SyncBroker"
 
 
 class SyncBroker:
-    """Publishes through a FastStream broker from any thread; a running event loop does not matter.
+    """Publishes through a FastStream broker from any thread, even one with a running event loop.
 
-    Takes a broker or a function that makes one. The broker is not started: its subscribers do not run.
-    With RabbitMQ every publish is persistent, mandatory and confirmed, with the errors and guarantees of
-    faststream_django.publish(), and it survives a fork. Another kind of broker keeps the semantics of
-    its own ``publish()``, within our deadline; where it must survive a fork, pass the function.
+    Takes a broker or a function that returns one. The broker is not started, so its subscribers do not
+    run. With RabbitMQ every publish is persistent, mandatory and confirmed, with the errors and guarantees
+    of faststream_django.publish(), and it works after a fork. Any other kind of broker keeps the semantics
+    of its own ``publish()``, within the timeout; if it must work after a fork, pass a function.
 
-    Times are in seconds. ``timeout`` is the default for each publish, ``connect_timeout`` limits an
-    attempt to connect, ``shutdown_timeout`` the wait for what is in flight on stop() and at exit.
+    Times are in seconds. ``timeout`` is the default for each publish, ``connect_timeout`` limits each
+    attempt to connect, and ``shutdown_timeout`` limits the wait for messages in flight on stop() and at exit.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class SyncBroker:
         self._make().connection.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Settle what is in flight and close; the next publish connects again."""
+        """Settle the messages in flight and close the connection; the next publish connects again."""
         for made in tuple(self._made.values()):
             made.connection.stop(timeout)
 
     def publish(self, message: Any, *destination: Any, timeout: float | None = None, **options: Any) -> Any:
         """Publish with the arguments of the broker's own ``publish()``; raise PublishError within `timeout`.
 
-        With RabbitMQ return the message id once the message is confirmed; otherwise return what the
-        broker's own ``publish()`` returns.
+        With RabbitMQ, return the message id once the message is confirmed; with any other broker, return
+        what its own ``publish()`` returns.
         """
         made = self._make()
         if isinstance(made.connection, NativeConnection):

@@ -1,4 +1,4 @@
-"""The test kit: catch what would be published, without a broker, or let tests use the real ones."""
+"""The test kit: capture what would be published, without a broker, or let tests use real brokers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ __all__ = ["CapturedMessage", "CapturedMessages", "capture_messages", "real_brok
 
 
 class capture_messages(Block["CapturedMessages"]):  # noqa: N801 - named as Django's override_settings
-    """Catch what would be published, in every thread of this process; no broker is needed.
+    """Capture what would be published, in every thread of this process; no broker is needed.
 
-    Everything is checked as ever: a bad payload, option or alias raises. The signals are sent as if a
-    broker had confirmed each message. Messages of publish_on_commit() appear when their transaction
-    commits; in the transaction of a TestCase, which never commits, when the code under test would have
-    committed. Captures can be nested: every one sees the messages.
+    Everything is validated as usual: a bad payload, option or alias raises an error. The signals are sent
+    as if a broker had confirmed each message. Messages of publish_on_commit() appear when their
+    transaction commits, or in the transaction of a TestCase, which never commits, when the code under test
+    would have committed. Captures can be nested; each of them sees the messages.
 
-    A context manager (in async code: ``async with``), or a decorator of a test function, which gets the
-    messages if it has a parameter ``messages``, or of a TestCase class, whose tests have ``self.messages``.
+    Use it as a context manager (in async code: ``async with``), as a decorator of a test function, which
+    gets the messages if it has a parameter ``messages``, or as a decorator of a TestCase class, whose
+    tests have ``self.messages``.
 
-    ``fail_with`` lets publishes fail: a PublishError or a subclass of it fails them all; a list has one
-    entry for each publish, in their order, None for one that succeeds as all do after its end; a
-    function takes the `Message` and returns an error or None. With ``fail_on``, an alias or several, only
-    the messages to these brokers are asked about. What fails is not captured.
+    ``fail_with`` makes publishes fail: a PublishError or a subclass of it fails them all; a list has one
+    entry per message, in order, with None for success, and everything after its end succeeds; a function
+    takes the `Message` and returns an error or None. With ``fail_on``, an alias or several, only
+    messages to these brokers can fail. Messages that fail are not captured.
     """
 
     name = "messages"
@@ -62,14 +63,14 @@ class capture_messages(Block["CapturedMessages"]):  # noqa: N801 - named as Djan
 class real_brokers(Block[None]):  # noqa: N801 - named as Django's override_settings
     """Publish for real in a test run, in every thread, while the block lasts.
 
-    Without it a test run checks each message, announces it as confirmed, and forgets it; nothing connects
-    and no subscriber runs. Takes the aliases that connect; without any all do. Messages of an open
-    capture_messages() are captured all the same.
+    Otherwise a test run validates each message, announces it as confirmed, and forgets it; nothing
+    connects and no subscriber runs. Takes the aliases that may connect; without arguments, all may.
+    Inside an open capture_messages() messages are still captured.
 
-    When the block ends, what is in flight is settled, running handlers of the embedded broker have
+    When the block ends, the messages in flight are settled, running handlers of the embedded broker get
     SHUTDOWN_TIMEOUT seconds to finish, the connections are closed, and the queues of the embedded broker
-    are emptied. A context manager (in async code: ``async with``), or a decorator of a test function or
-    a TestCase class.
+    are emptied. Use it as a context manager (in async code: ``async with``), or as a decorator of a test
+    function or a TestCase class.
     """
 
     not_in_event_loop = (
@@ -101,17 +102,17 @@ class CapturedMessage:
 
     @property
     def body(self) -> Any:
-        """The body as a FastStream subscriber without annotations gets it."""
+        """The body as a FastStream subscriber without annotations would receive it."""
         return self.message.decode()
 
     @property
     def queue(self) -> str:
-        """The queue, or an empty text for a message to an exchange."""
+        """The queue, or an empty string for a message to an exchange."""
         return "" if self.message.exchange else self.message.routing_key
 
     @property
     def exchange(self) -> str:
-        """The exchange, or an empty text for a message to a queue."""
+        """The exchange, or an empty string for a message to a queue."""
         return self.message.exchange
 
     @property
@@ -135,7 +136,7 @@ class CapturedMessage:
 
 
 class CapturedMessages(Sequence[CapturedMessage]):
-    """What was published so far, in that order; fixed when the capture ends."""
+    """The messages published so far, in order; fixed once the capture has ended."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
@@ -158,7 +159,7 @@ class CapturedMessages(Sequence[CapturedMessage]):
         return f"<CapturedMessages {list(self)!r}>"
 
     def clear(self) -> None:
-        """Forget what was published so far."""
+        """Forget the messages published so far."""
         self._capture.clear()
 
     def to(
@@ -169,7 +170,7 @@ class CapturedMessages(Sequence[CapturedMessage]):
         routing_key: str | None = None,
         broker: str | None = None,
     ) -> list[CapturedMessage]:
-        """Return the messages with this destination, given as to publish(); what is left out is any."""
+        """Return the messages to this destination, given as for publish(); anything left out matches all."""
         wanted = _attributes(queue, exchange, routing_key, broker)
         return [
             captured
@@ -188,10 +189,10 @@ class CapturedMessages(Sequence[CapturedMessage]):
         headers: Mapping[str, Any] | None = None,
         count: int | None = None,
     ) -> list[CapturedMessage]:
-        """Return the messages that match, or raise AssertionError with a list of what was published.
+        """Return the matching messages, or raise AssertionError with a list of what was published.
 
-        ``body`` is what was passed to publish(), or what a subscriber gets. ``headers`` must be among
-        those of the message. ``count`` is the exact number, zero too; left out, at least one.
+        ``body`` is what was passed to publish(), or what a subscriber would receive. ``headers`` must be
+        among those of the message. ``count`` is the exact number, which may be 0; by default at least one.
         """
         expected = _as_received(body)
         found = [
