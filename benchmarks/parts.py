@@ -40,9 +40,9 @@ def main() -> None:
 
 def _show_parts() -> None:
     from faststream_django import Message, publish
-    from faststream_django.backends.rabbit_frames import publish_frames
+    from faststream_django.backends.rabbit.frames import publish_frames
     from faststream_django.loop import loop_thread
-    from faststream_django.outgoing import encode
+    from faststream_django.publishing.outgoing import encode
 
     async def nothing() -> None: ...
 
@@ -75,7 +75,8 @@ def _show_commits() -> None:
 
 
 def _show_in_flight(purge: Callable[[], None]) -> None:
-    from faststream_django import bulk, connection, publish_many
+    from faststream_django import publish_many
+    from faststream_django.connection import bulk, connection
 
     rates: dict[tuple[int, int], list[float]] = {chunks: [] for chunks in CHUNKS}
     for _ in range(5):

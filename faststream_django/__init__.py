@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faststream_django.messages import Message
-    from faststream_django.publishing import (
+    from faststream_django.messages.message import Message
+    from faststream_django.publishing.verbs import (
         apublish,
         apublish_many,
         apublish_on_commit,
@@ -30,14 +30,14 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_MODULES = {"Message": "messages", "brokers": "registry"}
+_MODULES = {"Message": "messages.message", "brokers": "registry"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: the import of the package costs next to nothing."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'publishing')}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'publishing.verbs')}"), name)
     globals()[name] = value
     return value
 

@@ -11,10 +11,10 @@ from django.apps import AppConfig
 from django.core.checks import register
 
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf import broker_aliases, broker_settings, conceal_passwords
+from faststream_django.conf.entries import broker_aliases, broker_settings, conceal_passwords
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.registry import brokers
-from faststream_django.subscribers import consume_in_process
+from faststream_django.worker.in_process import consume_in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

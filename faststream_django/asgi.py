@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from faststream_django.apps import start_brokers
-from faststream_django.loop import loop_thread
+from faststream_django.loop.thread import loop_thread
 
 __all__ = ["with_lifespan"]
 

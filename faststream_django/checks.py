@@ -12,8 +12,8 @@ from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
 from faststream_django.backends.base import Backend
-from faststream_django.broker_url import BrokerURL, parse_url, redacted
-from faststream_django.conf import (
+from faststream_django.conf.broker_url import BrokerURL, parse_url, redacted
+from faststream_django.conf.entries import (
     MEMORY_BACKEND,
     RABBIT_BACKEND,
     BrokerSettings,
@@ -21,8 +21,8 @@ from faststream_django.conf import (
     broker_settings,
     is_configured,
 )
+from faststream_django.conf.setting import shown
 from faststream_django.exceptions import InvalidBroker
-from faststream_django.setting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
-    from faststream_django.messages import Message
+    from faststream_django.messages.message import Message
 
 __all__ = [
     "BrokerBlocked",

@@ -9,14 +9,14 @@ from functools import partial
 from django.utils.module_loading import import_string
 
 from faststream_django.backends.base import Backend
-from faststream_django.conf import BrokerSettings, broker_aliases, broker_settings
-from faststream_django.connection import Connection
+from faststream_django.conf.entries import BrokerSettings, broker_aliases, broker_settings
+from faststream_django.connection.connection import Connection
+from faststream_django.connection.sender import Sender
+from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.guard import runs_tests
-from faststream_django.imports import undisturbed
-from faststream_django.loop import loop_thread
-from faststream_django.sender import Sender
-from faststream_django.stand_in import StandIn
+from faststream_django.loop.imports import undisturbed
+from faststream_django.loop.thread import loop_thread
 
 __all__ = ["Brokers", "brokers"]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from faststream_django.bulk import Item
-from faststream_django.conf import BrokerSettings
-from faststream_django.connection import Connection
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.connection.bulk import Item
+from faststream_django.connection.connection import Connection
+from faststream_django.connection.errors import conclude_bulk
+from faststream_django.connection.passthrough import NativeConnection
 from faststream_django.exceptions import InvalidMessage
-from faststream_django.messages import Message
-from faststream_django.native import NativeConnection
-from faststream_django.outcomes import conclude_bulk
+from faststream_django.messages.message import Message
 
 if TYPE_CHECKING:
     from faststream._internal.broker import BrokerUsecase
@@ -127,7 +127,7 @@ class SyncBroker:
         if not _is_rabbit(broker):
             return _Made(NativeConnection(self._given, **self._limits))
         # In the caller's thread: whoever made a RabbitBroker has imported nearly all of it.
-        from faststream_django.backends.rabbit import RabbitBackend
+        from faststream_django.backends.rabbit.backend import RabbitBackend
 
         options = broker._connection_kwargs  # noqa: SLF001 - FastStream's parsed URL has no other name
         settings = BrokerSettings(alias=ALIAS, urls=(options["url"],), backend="", **self._limits)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from faststream_django import brokers
 from faststream_django.backends.base import Delivery
-from faststream_django.bulk import BulkResult, Chunk
+from faststream_django.connection.bulk import BulkResult, Chunk
 
 
 @dataclass

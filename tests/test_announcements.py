@@ -9,10 +9,10 @@ from django.db import connection
 from django.test.utils import isolate_apps
 
 from faststream_django import Message, publish_on_commit
-from faststream_django.announcements import aannounce, aannounce_chunk, announce, announce_chunk
 from faststream_django.backends.base import Delivery
-from faststream_django.bulk import Chunk
+from faststream_django.connection.bulk import Chunk
 from faststream_django.exceptions import BrokerUnavailable, MessageUnroutable
+from faststream_django.publishing.announcements import aannounce, aannounce_chunk, announce, announce_chunk
 from faststream_django.signals import message_failed, message_published
 from faststream_django.testing import capture_messages
 

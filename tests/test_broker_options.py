@@ -8,8 +8,8 @@ import pytest
 from faststream import BaseMiddleware
 from faststream.rabbit import RabbitBroker
 
-from faststream_django import broker_options
 from faststream_django.conf import broker_settings_from
+from faststream_django.conf import options as broker_options
 from faststream_django.exceptions import InvalidBroker
 
 SECURITY = object()

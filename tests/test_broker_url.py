@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 from yarl import URL
 
-from faststream_django.broker_url import BrokerURL, InvalidURL, PrivateURL, parse_url, redacted
+from faststream_django.conf.broker_url import BrokerURL, InvalidURL, PrivateURL, parse_url, redacted
 
 SECRET = "hunter2"
 

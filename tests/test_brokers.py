@@ -9,7 +9,7 @@ from django.test import override_settings
 from faststream import BaseMiddleware
 
 from faststream_django import Message, brokers, publish
-from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import Connection
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker, PublishError

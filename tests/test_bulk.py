@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from faststream_django import Message
-from faststream_django.bulk import CHUNK_BYTES, CHUNK_MESSAGES, MOST_ERRORS, Bulk
+from faststream_django.connection.bulk import CHUNK_BYTES, CHUNK_MESSAGES, MOST_ERRORS, Bulk
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -139,7 +139,7 @@ def test_bulk_is_broken_when_nearly_everything_fails():
 
 
 def test_bulk_is_broken_when_its_errors_hold_too_many_bytes(monkeypatch):
-    monkeypatch.setattr("faststream_django.bulk.MOST_ERROR_BYTES", 10)
+    monkeypatch.setattr("faststream_django.connection.bulk.MOST_ERROR_BYTES", 10)
     bulk = filled(2)
 
     settle_with(bulk, MessageUnroutable("x", message=item(b"x" * 11)))

@@ -13,8 +13,8 @@ from faststream_django.conf import (
     is_configured,
     redacted,
 )
+from faststream_django.conf.topology import Binding, ExchangeSettings, QueueSettings
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
-from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
 URL = "amqp://guest:guest@localhost/"
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 import pytest
 
-from faststream_django import window
 from faststream_django.backends.base import Backend, Delivery, NotSent, Session
-from faststream_django.bulk import Bulk
 from faststream_django.conf import BrokerSettings
-from faststream_django.courier import Courier
+from faststream_django.connection import window
+from faststream_django.connection.bulk import Bulk
+from faststream_django.connection.courier import Courier
 from faststream_django.exceptions import (
     BrokerUnavailable,
     ConnectionLost,

@@ -9,7 +9,7 @@ import pytest
 from faststream_django.backends.base import Backend
 from faststream_django.conf import broker_settings_from
 from faststream_django.connection import Connection
-from faststream_django.current_urls import CurrentURLs
+from faststream_django.connection.current_urls import CurrentURLs
 from faststream_django.exceptions import BrokerUnavailable, InvalidBroker
 from faststream_django.messages import Message
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faststream_django import conf
+from faststream_django.conf import entries
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,7 +51,7 @@ def test_every_check_has_an_anchor():
 
 
 def test_every_setting_is_in_the_reference():
-    fields = conf.BrokerSettings.__dataclass_fields__.keys() - {"alias"}
+    fields = entries.BrokerSettings.__dataclass_fields__.keys() - {"alias"}
     page = (ROOT / "docs/reference/settings.md").read_text()
     documented = {key.lower() for key in re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE)}
 

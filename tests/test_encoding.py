@@ -24,8 +24,8 @@ from fast_depends.pydantic import PydanticSerializer
 from faststream.message import encode_message
 from faststream.rabbit import RabbitQueue
 
-from faststream_django.encoding import encode_payload, encode_with_codec
 from faststream_django.exceptions import InvalidMessage
+from faststream_django.messages.payload import encode_payload, encode_with_codec
 
 SECRET = "4929-1234"
 

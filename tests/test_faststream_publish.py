@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from faststream_django.backends.memory_server import MemoryServer
-from faststream_django.bulk import CHUNK_MESSAGES, CHUNKS_UNDER_WAY
+from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.connection.bulk import CHUNK_MESSAGES, CHUNKS_UNDER_WAY
 from faststream_django.exceptions import BrokerUnavailable, ConnectionLost, MessageRejected
-from faststream_django.management.bodies import read_lines
+from faststream_django.management.publishing.bodies import read_lines
 from faststream_django.signals import message_published
 from faststream_django.testing import capture_messages
 
@@ -626,7 +626,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def _always_draw(monkeypatch):
-    monkeypatch.setattr("faststream_django.management.progress.REFRESH", 0)
+    monkeypatch.setattr("faststream_django.management.publishing.progress.REFRESH", 0)
 
 
 @pytest.mark.usefixtures("_always_draw")

@@ -13,7 +13,7 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
-from faststream_django.foreign_loops import foreign_loop
+from faststream_django.loop.foreign_loops import foreign_loop
 from tests.recording import recording
 
 

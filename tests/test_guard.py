@@ -410,7 +410,7 @@ def test_the_queues_of_the_embedded_broker_are_empty_after_a_test():
     ):
         publish("x", "orders", broker="other")
 
-    from faststream_django.backends.memory_server import MemoryServer
+    from faststream_django.backends.memory.server import MemoryServer
 
     assert MemoryServer.get("memory://guard").count("orders") == 0
 

@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy
 from pamqp import decode
 
 from faststream_django.exceptions import InvalidMessage
-from faststream_django.headers import as_headers
-from faststream_django.tables import encode_table
+from faststream_django.messages.headers import as_headers
+from faststream_django.messages.tables import encode_table
 
 ALLOWED = {
     "str": "héllo\nworld",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faststream_django import imports
+from faststream_django.loop import imports
 
 SOON = 5.0
 
@@ -79,7 +79,7 @@ def test_import_of_another_thread_is_seen(slow_import):
 
 def test_import_of_this_thread_is_not_another(tmp_path, monkeypatch):
     (tmp_path / "own_module.py").write_text(
-        "from faststream_django.imports import others_import\nseen = others_import()"
+        "from faststream_django.loop.imports import others_import\nseen = others_import()"
     )
     monkeypatch.syspath_prepend(tmp_path)
 

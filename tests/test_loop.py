@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faststream_django import calls, pulse, running_loop, wakeup
-from faststream_django import loop as loop_module
-from faststream_django.loop import LoopStalled, LoopStopped, LoopThread
+from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, calls, wakeup, watchdog
+from faststream_django.loop import running as running_loop
+from faststream_django.loop import thread as loop_module
 
 
 async def arun(thread, function, *args, timeout):
@@ -617,8 +617,8 @@ def test_who_waits_for_loop_whose_descriptors_are_closed_is_told(run_script):
 
 @pytest.fixture
 def _quick_pulse(monkeypatch):
-    monkeypatch.setattr(pulse, "TOO_LONG", 0.1)
-    monkeypatch.setattr(pulse, "BEAT", 0.02)
+    monkeypatch.setattr(watchdog, "TOO_LONG", 0.1)
+    monkeypatch.setattr(watchdog, "BEAT", 0.02)
 
 
 def blockages(caplog):
@@ -672,7 +672,7 @@ def test_the_next_blockage_is_logged_again(thread, caplog):
 
 @pytest.mark.usefixtures("_quick_pulse")
 def test_a_loop_that_turns_is_not_logged_however_long_its_work_takes(thread, caplog, monkeypatch):
-    monkeypatch.setattr(pulse, "TOO_LONG", 1.0)
+    monkeypatch.setattr(watchdog, "TOO_LONG", 1.0)
 
     with pytest.raises(LoopStalled):
         thread.run(asyncio.sleep, LONG, timeout=2.0)
@@ -687,7 +687,7 @@ def test_the_pulse_stops_when_nobody_waits(thread):
     with pytest.raises(LoopStalled):
         thread.run(asyncio.sleep, LONG, timeout=0)
     loop_idle = threading.Event()
-    running.loop.call_soon_threadsafe(running.loop.call_later, pulse.BEAT * 1.5, loop_idle.set)
+    running.loop.call_soon_threadsafe(running.loop.call_later, watchdog.BEAT * 1.5, loop_idle.set)
 
     assert loop_idle.wait(SOON)
     assert not running._pulse._is_beating
@@ -1047,7 +1047,7 @@ class Alarm(BaseException):
 
 def alarm_at(step, function):
     """Call a function, with Alarm raised before one bytecode of the loop room; tell whether it was."""
-    modules = {module.__file__ for module in (loop_module, calls, running_loop, wakeup, pulse)}
+    modules = {module.__file__ for module in (loop_module, calls, running_loop, wakeup, watchdog)}
     steps = itertools.count()
 
     def trace(frame, event, _):
@@ -1220,8 +1220,8 @@ def test_eventlet_is_refused_and_the_site_left_alone(run_script):
 
 FORKS = """
 import asyncio, os, sys, threading, time, warnings
-from faststream_django import loop as loop_module
-from faststream_django import calls, pulse, running_loop, wakeup
+from faststream_django.loop import thread as loop_module
+from faststream_django.loop import calls, watchdog, running as running_loop, wakeup
 from faststream_django.loop import LoopStalled, loop_thread
 
 async def double(number):

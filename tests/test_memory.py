@@ -13,10 +13,11 @@ from pamqp.commands import Basic
 
 from faststream_django.backends.base import Delivery, NotSent
 from faststream_django.backends.memory import MemoryBackend
-from faststream_django.backends.memory_driver import attach
-from faststream_django.backends.memory_queue import UNCONSUMED_LIMIT
-from faststream_django.backends.memory_server import MemoryServer, ServerRefused
-from faststream_django.backends.routing import matches_headers, matches_topic
+from faststream_django.backends.memory.connection import attach
+from faststream_django.backends.memory.queue import UNCONSUMED_LIMIT
+from faststream_django.backends.memory.refusals import ServerRefused
+from faststream_django.backends.memory.routing import matches_headers, matches_topic
+from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import broker_settings_from
 from faststream_django.exceptions import MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
@@ -441,7 +442,7 @@ def test_expiry_that_is_no_number_of_milliseconds_is_refused(server, millisecond
 
 def test_queue_in_use_does_not_expire(server, monkeypatch):
     now = monotonic()
-    monkeypatch.setattr("faststream_django.backends.memory_queue.time.monotonic", lambda: now)
+    monkeypatch.setattr("faststream_django.backends.memory.queue.time.monotonic", lambda: now)
     server.declare_exchange("dlx", "fanout")
     server.bind(server.declare_queue("dead"), "dlx")
     arguments = {"x-expires": 1000, "x-dead-letter-exchange": "dlx"}

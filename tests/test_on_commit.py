@@ -20,7 +20,7 @@ from faststream_django.exceptions import (
     MessageRejected,
     MessageUnroutable,
 )
-from faststream_django.on_commit import Pending
+from faststream_django.publishing.on_commit import Pending
 from faststream_django.signals import message_failed, message_published
 from tests.recording import recording
 from tests.test_app.models import Order

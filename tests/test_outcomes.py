@@ -2,19 +2,8 @@ import pytest
 
 from faststream_django import Message
 from faststream_django.backends.base import Delivery
-from faststream_django.bulk import BulkResult
-from faststream_django.exceptions import (
-    BrokerBlocked,
-    BrokerRefused,
-    BrokerUnavailable,
-    BulkPublishError,
-    ConnectionLost,
-    MessageUnroutable,
-    PublishError,
-    PublishTimeout,
-)
-from faststream_django.loop import LoopStalled, LoopStopped
-from faststream_django.outcomes import (
+from faststream_django.connection.bulk import BulkResult
+from faststream_django.connection.errors import (
     broken,
     bulk_error,
     conclude,
@@ -28,6 +17,17 @@ from faststream_django.outcomes import (
     unanswered,
     unavailable,
 )
+from faststream_django.exceptions import (
+    BrokerBlocked,
+    BrokerRefused,
+    BrokerUnavailable,
+    BulkPublishError,
+    ConnectionLost,
+    MessageUnroutable,
+    PublishError,
+    PublishTimeout,
+)
+from faststream_django.loop import LoopStalled, LoopStopped
 
 DOWN = "not connected for 3.0 s; last attempt: connection refused"
 

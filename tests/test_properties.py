@@ -11,7 +11,7 @@ from django.utils.safestring import mark_safe
 from faststream.rabbit import RabbitExchange, RabbitQueue
 
 from faststream_django.exceptions import InvalidMessage
-from faststream_django.properties import (
+from faststream_django.messages.properties import (
     as_destination,
     as_expiration,
     as_flag,

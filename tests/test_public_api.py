@@ -11,7 +11,8 @@ import pytest
 from asgiref.sync import iscoroutinefunction
 
 import faststream_django
-from faststream_django import exceptions, publishing, signals, sync
+from faststream_django import exceptions, signals, sync
+from faststream_django.publishing import verbs as publishing
 
 NAMES = {
     "Message",

@@ -26,8 +26,9 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
-from faststream_django.backends.memory_server import MemoryServer, ServerRefused
-from faststream_django.bulk import CHUNK_MESSAGES, CHUNKS_UNDER_WAY, MOST_ERRORS
+from faststream_django.backends.memory.refusals import ServerRefused
+from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.connection.bulk import CHUNK_MESSAGES, CHUNKS_UNDER_WAY, MOST_ERRORS
 from faststream_django.exceptions import (
     BrokerDoesNotExist,
     BrokerUnavailable,

@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from faststream_django.backends.base import Delivery, NotSent
-from faststream_django.backends.rabbit_errors import connect_error, explained, publish_error, unroutable
+from faststream_django.backends.rabbit.errors import connect_error, explained, publish_error, unroutable
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,

@@ -12,8 +12,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from faststream_django.backends.rabbit_frames import publish_frames
-from faststream_django.backends.rabbit_properties import amqp_properties
+from faststream_django.backends.rabbit.frames import publish_frames
+from faststream_django.backends.rabbit.properties import amqp_properties
 from faststream_django.messages import Message
 
 FRAME_MAX = 131_072

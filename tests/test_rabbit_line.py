@@ -5,11 +5,11 @@ import asyncio
 import pamqp.frame
 from pamqp.commands import Basic, Channel
 
-from faststream_django.backends import rabbit_line
 from faststream_django.backends.base import Delivery, NotSent
-from faststream_django.backends.rabbit_fast_channel import FastChannel
-from faststream_django.backends.rabbit_line import Line
-from faststream_django.backends.rabbit_wire import Wire
+from faststream_django.backends.rabbit import exchange_publisher
+from faststream_django.backends.rabbit.exchange_publisher import Line
+from faststream_django.backends.rabbit.fast_channel import FastChannel
+from faststream_django.backends.rabbit.wire import Wire
 from faststream_django.messages import Message
 from tests.wires import DriverChannel, Transport
 
@@ -78,7 +78,7 @@ def test_first_message_on_a_channel_travels_alone():
 
 
 def test_channel_that_cannot_be_opened_is_tried_again_and_the_order_stays(monkeypatch):
-    monkeypatch.setattr(rabbit_line, "RETRY_PAUSE", 0.001)
+    monkeypatch.setattr(exchange_publisher, "RETRY_PAUSE", 0.001)
 
     async def main():
         channels = Channels(failures=2)
@@ -110,7 +110,7 @@ def test_closed_channel_is_replaced_and_the_next_message_travels_alone_again():
 
 
 def test_suspect_channel_is_closed_once_nobody_waits_on_it(monkeypatch):
-    monkeypatch.setattr(rabbit_line, "FRESH_CHANNEL_INTERVAL", 0.0)
+    monkeypatch.setattr(exchange_publisher, "FRESH_CHANNEL_INTERVAL", 0.0)
 
     async def main():
         channels = Channels()

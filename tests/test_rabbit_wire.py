@@ -15,8 +15,8 @@ from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
 from faststream_django.backends.base import Delivery
-from faststream_django.backends.rabbit_fast_channel import FastChannel
-from faststream_django.backends.rabbit_wire import HEARTBEAT_FRAME, Wire, _Protocol, _Tap
+from faststream_django.backends.rabbit.fast_channel import FastChannel
+from faststream_django.backends.rabbit.wire import HEARTBEAT_FRAME, Wire, _Protocol, _Tap
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 from tests.wires import DriverChannel, Transport

@@ -1,8 +1,8 @@
 from django.dispatch import Signal
 
 from faststream_django import Message, signals
-from faststream_django.announcements import announce
 from faststream_django.exceptions import MessageUnroutable
+from faststream_django.publishing.announcements import announce
 from faststream_django.signals import message_failed, message_published
 
 

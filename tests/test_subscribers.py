@@ -9,11 +9,11 @@ import time
 import pytest
 
 from faststream_django import brokers, publish
-from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import BrokerRefused, MessageUnroutable
 from faststream_django.loop import loop_thread
-from faststream_django.subscribers import PREFETCH, autodiscover, build_broker, consume_in_process
+from faststream_django.worker.in_process import PREFETCH, autodiscover, build_broker, consume_in_process
 
 names = itertools.count()
 
@@ -396,7 +396,7 @@ def test_handler_that_runs_when_the_process_ends_comes_to_its_end(run_script, sh
         )
         django.setup()
         from faststream_django import publish
-        from faststream_django.subscribers import consume_in_process
+        from faststream_django.worker.in_process import consume_in_process
 
         consume_in_process()
         publish("order", "orders")
@@ -423,7 +423,7 @@ def test_subscribers_run_in_a_forked_child_too(run_script, shop):
         )
         django.setup()
         from faststream_django import publish
-        from faststream_django.subscribers import consume_in_process
+        from faststream_django.worker.in_process import consume_in_process
 
         def is_handled(body):
             publish(body, "orders")
@@ -451,7 +451,7 @@ def test_subscribers_run_in_a_forked_child_too(run_script, shop):
 def test_connections_are_cleaned_in_the_thread_of_the_handler(make_app, memory, monkeypatch, kind, look):
     cleaned = []
     monkeypatch.setattr(
-        "faststream_django.subscribers.close_old_connections",
+        "faststream_django.worker.in_process.close_old_connections",
         lambda: cleaned.append(threading.get_ident()),
     )
     load = make_app(

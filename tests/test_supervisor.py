@@ -5,11 +5,11 @@ import logging
 
 import pytest
 
-from faststream_django import supervisor
 from faststream_django.backends.base import Backend, Session
 from faststream_django.conf import BrokerSettings
+from faststream_django.connection import supervisor
+from faststream_django.connection.supervisor import Supervisor
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
-from faststream_django.supervisor import Supervisor
 
 
 class QuietSession(Session):

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from pamqp import decode, encode
 
-from faststream_django.tables import encode_table, encode_value
+from faststream_django.messages.tables import encode_table, encode_value
 
 EDGES = [
     sign * 2**bits + step for bits in (0, 7, 8, 15, 16, 31, 32, 62) for sign in (1, -1) for step in (-1, 0, 1)

@@ -24,7 +24,7 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
-from faststream_django.bulk import CHUNK_MESSAGES
+from faststream_django.connection.bulk import CHUNK_MESSAGES
 from faststream_django.exceptions import (
     BrokerDoesNotExist,
     BrokerUnavailable,

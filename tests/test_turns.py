@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 
-from faststream_django.turns import Turns
+from faststream_django.backends.turns import Turns
 
 
 def run(scenario):

@@ -35,7 +35,7 @@ class RawSocket(Contender):
 
     def frames(self) -> bytes:
         from faststream_django import Message
-        from faststream_django.backends.rabbit_frames import publish_frames
+        from faststream_django.backends.rabbit.frames import publish_frames
 
         return publish_frames(Message.encode(self.workload.message, self.queue), _CHANNEL, _FRAME_MAX)
 

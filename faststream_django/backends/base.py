@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from faststream_django.exceptions import PublishError, PublishTimeout
 
 if TYPE_CHECKING:
-    from faststream_django.conf import BrokerSettings
-    from faststream_django.messages import Message
-    from faststream_django.topology import ExchangeSettings, QueueSettings
-    from faststream_django.turns import Turn
+    from faststream_django.backends.turns import Turn
+    from faststream_django.conf.entries import BrokerSettings
+    from faststream_django.conf.topology import ExchangeSettings, QueueSettings
+    from faststream_django.messages.message import Message
 
 __all__ = ["Backend", "Delivery", "NotSent", "Session", "Settled", "Transmit", "Verdict"]
 

@@ -29,7 +29,7 @@ def fail_over(cluster: RabbitMQCluster, case: str) -> tuple[Account, float]:
         urls=(proxy.url,), backend="", timeout=TIMEOUT, connect_timeout=CONNECT_TIMEOUT, heartbeat=HEARTBEAT
     )
     connection = Connection(settings, lambda: RabbitBackend(settings))
-    # A channel that lost its leader nacks; see faststream_django/backends/rabbit_session.py.
+    # A channel that lost its leader nacks; see faststream_django/backends/rabbit/session.py.
     ledger = Ledger(*AWAY, MessageRejected)
     try:
         with Load(connection, ledger, to(queue)):

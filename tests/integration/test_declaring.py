@@ -8,9 +8,11 @@ import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
 from faststream_django.backends.memory import MemoryBackend
-from faststream_django.backends.memory_server import MemoryServer
+from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import BrokerSettings
+from faststream_django.conf.topology import QueueSettings
 from faststream_django.connection import Connection
+from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -19,8 +21,6 @@ from faststream_django.exceptions import (
     InvalidDeclaration,
 )
 from faststream_django.messages import Message
-from faststream_django.stand_in import StandIn
-from faststream_django.topology import QueueSettings
 
 
 class Memory:
@@ -46,7 +46,7 @@ def node(request, monkeypatch):
     if request.param == "memory":
         return Memory()
     if request.param.endswith("wire"):
-        monkeypatch.setattr("faststream_django.backends.rabbit.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
     return request.getfixturevalue("rabbitmq")
 
 

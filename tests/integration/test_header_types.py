@@ -10,9 +10,9 @@ from aio_pika import connect
 from faststream import Context
 from faststream.rabbit import RabbitBroker, RabbitQueue
 
-from faststream_django.backends import rabbit
-from faststream_django.backends.memory_server import MemoryServer
-from faststream_django.backends.rabbit_properties import amqp_properties
+from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.backends.rabbit import backend
+from faststream_django.backends.rabbit.properties import amqp_properties
 from faststream_django.messages import Message
 
 HEADERS = {
@@ -65,7 +65,7 @@ def by_faststream(url, queue):
 @pytest.mark.parametrize("read", [by_kombu, by_aio_pika, by_faststream])
 def test_doubles_and_bytes_arrive(rabbitmq, queue, connect, monkeypatch, read, lane):
     if lane == "without-wire":  # as with an aiormq that has no place for one
-        monkeypatch.setattr(rabbit, "make_wire", lambda: None)
+        monkeypatch.setattr(backend, "make_wire", lambda: None)
     connect(rabbitmq.url()).send(Message.encode({}, queue, headers=HEADERS))
 
     headers = read(rabbitmq.url(), queue)

@@ -6,10 +6,10 @@ import time
 import pytest
 from aiormq.exceptions import ChannelClosed, ChannelInvalidStateError
 
-from faststream_django.backends import rabbit_driver
-from faststream_django.backends.rabbit_driver import RabbitConnection, fits_wire, make_wire
-from faststream_django.backends.rabbit_session import RabbitSession
-from faststream_django.backends.rabbit_topology import Topology
+from faststream_django.backends.rabbit import connection as rabbit_connection
+from faststream_django.backends.rabbit.connection import RabbitConnection, fits_wire, make_wire
+from faststream_django.backends.rabbit.session import RabbitSession
+from faststream_django.backends.rabbit.topology import Topology
 from faststream_django.conf import BrokerSettings
 
 
@@ -71,7 +71,7 @@ def test_aiormq_without_a_place_for_it_is_told_to_the_log_once(monkeypatch, capl
     class OtherConnection:
         def __init__(self, url, *, context): ...
 
-    monkeypatch.setattr(rabbit_driver, "Connection", OtherConnection)
+    monkeypatch.setattr(rabbit_connection, "Connection", OtherConnection)
     fits_wire.cache_clear()
     try:
         wires = [make_wire(), make_wire()]

@@ -7,13 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from faststream_django.backends import rabbit_line
-from faststream_django.exceptions import (
-    BrokerUnavailable,
-    MessageRejected,
-    PublishError,
-    PublishTimeout,
-)
+from faststream_django.backends.rabbit import exchange_publisher
+from faststream_django.exceptions import BrokerUnavailable, MessageRejected, PublishError, PublishTimeout
 from faststream_django.messages import Message
 from tests.integration.test_rabbitmq import wait_until
 
@@ -149,7 +144,7 @@ def test_alarm_does_not_end_the_session(connect, queue, rabbitmq):
 
 
 def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
-    monkeypatch.setattr(rabbit_line, "FRESH_CHANNEL_INTERVAL", 0.0)
+    monkeypatch.setattr(exchange_publisher, "FRESH_CHANNEL_INTERVAL", 0.0)
     full = rabbitmq.declare_queue(arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     connection = connect(rabbitmq.url())
     message = Message.encode(b"x", full)

@@ -18,26 +18,12 @@ from faststream.security import BaseSecurity, SASLPlaintext
 from faststream_django import brokers
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.checks import check_deployment
-from faststream_django.exceptions import (
-    BrokerRefused,
-    BrokerUnavailable,
-    MessageRejected,
-    MessageUnroutable,
-)
+from faststream_django.conf.topology import ExchangeSettings, QueueSettings
+from faststream_django.exceptions import BrokerRefused, BrokerUnavailable, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 from faststream_django.sync import SyncBroker
-from faststream_django.topology import ExchangeSettings, QueueSettings
 from tests.nodes import FaultProxy
-from tests.test_secrets import (
-    PASSWORD,
-    QUOTED,
-    SECRET,
-    everything_logged,
-    failure,
-    inside,
-    leaks,
-    told,
-)
+from tests.test_secrets import PASSWORD, QUOTED, SECRET, everything_logged, failure, inside, leaks, told
 
 USER = "shopkeeper"
 OTHER = f"other-{SECRET}"

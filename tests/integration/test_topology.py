@@ -2,15 +2,15 @@
 
 import pytest
 
+from faststream_django.conf.topology import Binding, ExchangeSettings, QueueSettings
 from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 from faststream_django.messages import Message
-from faststream_django.topology import Binding, ExchangeSettings, QueueSettings
 
 
 @pytest.fixture(params=["wire", "no wire"])
 def with_and_without_wire(request, monkeypatch):
     if request.param == "no wire":
-        monkeypatch.setattr("faststream_django.backends.rabbit.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
 
 
 def errors_in(caplog):

@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from faststream_django.conf import MEMORY_BACKEND, broker_settings
+from faststream_django.conf.entries import MEMORY_BACKEND, broker_settings
 from faststream_django.exceptions import BrokerDoesNotExist, BulkPublishError, InvalidBroker, PublishError
-from faststream_django.management.arguments import read_arguments
-from faststream_django.management.bodies import WrongUsage, opened, read_body, read_lines
-from faststream_django.management.output import PatientOutput
-from faststream_django.management.progress import Progress, as_options
-from faststream_django.messages import Message
-from faststream_django.publishing import publish, publish_many
+from faststream_django.management.publishing.arguments import read_arguments
+from faststream_django.management.publishing.bodies import WrongUsage, opened, read_body, read_lines
+from faststream_django.management.publishing.output import PatientOutput
+from faststream_django.management.publishing.progress import Progress, as_options
+from faststream_django.messages.message import Message
+from faststream_django.publishing.verbs import publish, publish_many
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from faststream_django.conf import broker_settings
+from faststream_django.conf.entries import broker_settings
 from faststream_django.exceptions import BrokerRefused, InvalidBroker
-from faststream_django.subscribers import autodiscover
-from faststream_django.worker import Worker
+from faststream_django.worker.in_process import autodiscover
+from faststream_django.worker.worker import Worker
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from faststream_django.conf import BrokerSettings
+    from faststream_django.conf.entries import BrokerSettings
 
 
 class Command(BaseCommand):

@@ -1,0 +1,117 @@
+"""``memory://``: the embedded broker of this process, for development and tests without a server.
+
+The queues live in the process and end with it. A forked child begins with empty ones of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from faststream_django.backends.base import Delivery, NotSent, Session, Settled, Verdict
+from faststream_django.backends.memory.connection import MemoryConnection
+from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.backends.rabbit.backend import RabbitBackend
+from faststream_django.backends.rabbit.errors import explained, publish_error
+from faststream_django.backends.rabbit.properties import basic_publish
+from faststream_django.backends.rabbit.topology import Topology, declare_now
+from faststream_django.exceptions import MessageUnroutable, PublishTimeout
+
+if TYPE_CHECKING:
+    from faststream_django.conf.entries import BrokerSettings
+    from faststream_django.conf.topology import ExchangeSettings, QueueSettings
+    from faststream_django.messages.message import Message
+
+__all__ = ["MemoryBackend", "MemorySession"]
+
+FLOW_PAUSE, FLOW_STEP = 0.05, 0.002
+"""Seconds that a message waits at most while the subscribers are far behind, and between two looks."""
+
+
+class MemoryBackend(RabbitBackend):
+    """Connects to the embedded broker of the URL; middlewares and codec are as for RabbitMQ."""
+
+    async def connect(self, url: str) -> Session:
+        server = MemoryServer.get(url)
+        session = MemorySession(server)
+        await session.open(self.settings)
+        if MemoryServer.on_connect is not None:
+            await MemoryServer.on_connect(server, self.settings)
+        return session
+
+
+class MemorySession(Session):
+    """A publisher on the embedded broker: a message is confirmed once it is in its queues."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        # It answers what the topology and the channel ask of aiormq's connection.
+        self._connection: Any = MemoryConnection(server)
+        self._server = server
+        self._flow = asyncio.Lock()
+        self._topology_errors: dict[str, str] = {}
+        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+
+    async def open(self, settings: BrokerSettings) -> None:
+        await Topology(settings).declare(self._connection.channel, self._topology_errors)
+        self._channel = await self._connection.channel(on_return_raises=True)
+
+    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:  # noqa: ARG002
+        delivery.sent_as, delivery.settled = message, settled
+        task = asyncio.get_running_loop().create_task(self._publish(message, delivery))
+        self._tasks[delivery] = task
+        task.add_done_callback(lambda _: self._tasks.pop(delivery, None))
+
+    async def declare(
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+    ) -> dict[str, str]:
+        return await declare_now(self._connection.channel, queues, exchanges)
+
+    def withdraw(self, delivery: Delivery) -> None:
+        delivery.settled = None
+        if delivery in self._tasks:
+            self._tasks[delivery].cancel()
+
+    @property
+    def heard_at(self) -> float:
+        return time.monotonic()
+
+    async def _publish(self, message: Message, delivery: Delivery) -> None:
+        verdict: Verdict = None
+        try:
+            await self._transmit(message, delivery)
+        except (NotSent, PublishTimeout) as error:  # the session has ended, or the caller has given up
+            verdict = error
+        except Exception as error:  # noqa: BLE001 - translated
+            verdict = publish_error(error, delivery, newest=True)
+            if isinstance(verdict, MessageUnroutable):
+                verdict = explained(verdict, message, self._topology_errors)
+        if delivery.settled is not None:
+            delivery.settled(delivery, verdict)
+
+    async def _transmit(self, message: Message, delivery: Delivery) -> None:
+        await self._flow_control()
+        if self.closed.done():
+            raise NotSent(self.closed.result())
+        delivery.hand_over()
+        await basic_publish(self._channel, message)
+
+    async def _flow_control(self) -> None:
+        """Leave the loop to the subscribers, and slow down where they fall far behind.
+
+        As RabbitMQ does. It never stops a publisher: the subscribers may wait for it.
+        """
+        await asyncio.sleep(0)
+        if not self._server.is_congested():
+            return
+        async with self._flow:
+            for _ in range(round(FLOW_PAUSE / FLOW_STEP)):
+                if not self._server.is_congested():
+                    return
+                await asyncio.sleep(FLOW_STEP)
+
+    async def close(self) -> None:
+        await self._connection.close()
+        if not self.closed.done():
+            self.closed.set_result("closed")

@@ -1,0 +1,162 @@
+"""RabbitMQ over AMQP 0-9-1: FastStream's middlewares and codec, aiormq's connection.
+
+FastStream's own connection is not used: it is robust, which means that a deleted exchange can wedge
+every publish after a reconnect, and its one shared channel lets a bad message fail its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from faststream.rabbit import RabbitBroker, RabbitExchange
+from faststream.rabbit.response import RabbitPublishCommand
+from faststream.response.publish_type import PublishType
+from yarl import URL
+
+from faststream_django.backends.base import Backend, Delivery, Session, Transmit
+from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire
+from faststream_django.backends.rabbit.errors import connect_error, drop_frames
+from faststream_django.backends.rabbit.logging import quieten_aiormq
+from faststream_django.backends.rabbit.session import RabbitSession
+from faststream_django.backends.rabbit.topology import Topology
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.exceptions import InvalidMessage
+from faststream_django.messages.message import Message
+
+__all__ = ["RabbitBackend"]
+
+
+class RabbitBackend(Backend):
+    """Connects with aiormq and passes messages through the middlewares of a FastStream broker.
+
+    The FastStream broker is never connected or started: it gives its middlewares, its codec and its
+    security. Without `make_broker` it is built from the settings' OPTIONS.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, make_broker: Callable[[str], RabbitBroker] | None = None
+    ) -> None:
+        super().__init__(settings)
+        quieten_aiormq()
+        self._make_broker = make_broker or self._broker_from_options
+        self._broker: RabbitBroker | None = None
+        self._topology = Topology(settings)
+
+    @property
+    def broker(self) -> RabbitBroker:
+        if self._broker is None:
+            self._broker = self._make_broker(next(iter(self.settings.urls), "amqp://"))
+        return self._broker
+
+    def _broker_from_options(self, url: str) -> RabbitBroker:
+        options = {"logger": logging.getLogger("faststream_django"), **self.settings.options}
+        return RabbitBroker(url, **options)
+
+    @property
+    def is_direct(self) -> bool:
+        return not self.broker.middlewares
+
+    async def process(self, delivery: Delivery, transmit: Transmit) -> None:
+        broker = self.broker
+        command = _command(delivery.message)
+        producer: Any = _Producer(delivery, transmit)  # of ProducerProto, publish() alone is used here
+        await broker._basic_publish(command, producer=producer)  # noqa: SLF001
+
+    async def connect(self, url: str) -> Session:
+        connection = self._connection(url)
+        try:
+            await connection.connect()
+            session = RabbitSession(connection, self._topology, self.settings.connect_timeout)
+        except Exception as error:
+            await _close_quietly(connection)
+            drop_frames(error)
+            raise connect_error(error) from error
+        except BaseException:
+            await _close_quietly(connection)
+            raise
+        session.begin_to_declare()
+        return session
+
+    def _connection(self, url: str) -> RabbitConnection:
+        # The broker is made for its URL and security options; see FastStream's build_url().
+        options = self._make_broker(url)._connection_kwargs  # noqa: SLF001
+        given = URL(options["url"])
+        target = given.update_query(
+            heartbeat=str(self.settings.heartbeat),
+            name=given.query.get("name") or _connection_name(self.settings.alias),
+        )
+        return RabbitConnection(target, wire=make_wire(), context=options["ssl_context"])
+
+
+class _Producer:
+    """The end of FastStream's chain of middlewares: hands what they made of the message to us."""
+
+    def __init__(self, delivery: Delivery, transmit: Transmit) -> None:
+        self._delivery = delivery
+        self._transmit = transmit
+
+    async def publish(self, cmd: RabbitPublishCommand) -> None:
+        await self._transmit(_message(cmd, self._delivery))
+
+
+def _command(message: Message) -> RabbitPublishCommand:
+    return RabbitPublishCommand(
+        message.body,
+        _publish_type=PublishType.PUBLISH,
+        routing_key=message.routing_key,
+        exchange=RabbitExchange(message.exchange) if message.exchange else None,
+        mandatory=message.mandatory,
+        headers=dict(message.headers),  # middlewares write into it
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        persist=message.persist,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        expiration=message.expiration,
+        priority=message.priority,
+        timestamp=message.timestamp,
+        message_id=message.message_id,
+        message_type=message.message_type,
+        app_id=message.app_id,
+    )
+
+
+def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
+    """Validate again what the middlewares may have changed: it must not hurt other messages."""
+    options: dict[str, Any] = dict(command.message_options)
+    if options.pop("user_id", None) is not None:
+        raise InvalidMessage(
+            "A publish middleware set user_id: RabbitMQ closes the channel of everybody if it is not the "
+            "user of the connection. Use a header instead.",
+            message_id=delivery.message.message_id,
+            broker=delivery.broker,
+        )
+    return Message.encode(
+        command.body,
+        exchange=command.exchange.name,
+        routing_key=command.destination,
+        headers=command.headers,
+        correlation_id=command.correlation_id,
+        reply_to=command.reply_to or None,
+        mandatory=command.publish_options.get("mandatory"),
+        broker=delivery.broker,
+        max_bytes=2**27,
+        **options,
+    )
+
+
+def _connection_name(alias: str) -> str:
+    """What `rabbitmqctl list_connections` and the management page show."""
+    return f"faststream_django {alias} pid={os.getpid()} host={socket.gethostname()}"
+
+
+async def _close_quietly(connection: Any) -> None:
+    try:
+        await asyncio.wait_for(connection.close(), 1.0)
+    except Exception:  # noqa: BLE001 - it is thrown away
+        return

@@ -1,0 +1,214 @@
+"""The messages for one exchange, in their order, and the channel that they go through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.rabbit.channel import PublishChannel
+
+__all__ = ["Line", "Lines"]
+
+# Exchanges that keep their channel while nothing is to be sent; the one that was used last keeps it longest.
+MOST_CHANNELS = 64
+# Nacks in a row after which the messages for an exchange get a fresh channel, at most once in so many
+# seconds: RabbitMQ 3.10 nacks everything on a channel that saw a quorum queue lose its leader.
+MOST_NACKS, FRESH_CHANNEL_INTERVAL = 3, 1.0
+# Seconds before a channel that could not be opened is tried again.
+RETRY_PAUSE = 0.05
+
+OpenChannel = Callable[[Callable[[], None]], Awaitable[PublishChannel]]
+
+
+class Lines:
+    """A line for each exchange, and the channels that they share.
+
+    The broker allows a connection so many channels. Where all of them are taken, a line waits until another
+    one has nothing under way, which then gives its channel up.
+    """
+
+    def __init__(self, open_channel: OpenChannel, most: int) -> None:
+        self._open = open_channel
+        self._loop = asyncio.get_running_loop()
+        self._most = most
+        self._free = asyncio.Semaphore(most)
+        self._waiting = 0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._lines: OrderedDict[str, Line] = OrderedDict()
+
+    def __getitem__(self, exchange: str) -> Line:
+        line = self._lines.get(exchange)
+        if line is None:
+            self._retire_idle(len(self._lines) + 1 - min(MOST_CHANNELS, self._most))
+            line = self._lines[exchange] = Line(self._open_channel, self)
+        self._lines.move_to_end(exchange)
+        return line
+
+    def flush(self) -> None:
+        for line in tuple(self._lines.values()):
+            line.flush()
+
+    def withdraw(self, delivery: Delivery) -> None:
+        line = self._lines.get(delivery.sent_as.exchange)
+        if line is not None:
+            line.withdraw(delivery)
+
+    def lose(self, reason: str) -> None:
+        for line in self._lines.values():
+            line.lose(reason)
+
+    @property
+    def is_channel_wanted(self) -> bool:
+        """Whether more lines wait for a channel than channels are being closed for them."""
+        return bool(self._waiting) and self._waiting > len(self._closing)
+
+    def what_holds(self, exchange: str) -> str:
+        """Tell why the messages for an exchange wait for a channel, and the cure; an empty text if not."""
+        line = self._lines.get(exchange)
+        if not self._waiting or line is None or not line.is_opening:
+            return ""
+        return (
+            f"the broker allows {self._most} channels besides one for declarations, and messages for as many "
+            "other exchanges are under way. Raise channel_max in rabbitmq.conf, or publish to fewer "
+            "exchanges at a time"
+        )
+
+    def retire(self, line: Line) -> None:
+        """Close the channel of a line that has nothing under way."""
+        for exchange in [name for name, each in self._lines.items() if each is line]:
+            del self._lines[exchange]
+        task = self._loop.create_task(line.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _retire_idle(self, count: int) -> None:
+        """Retire so many lines of those that were not used for longest."""
+        idle = [line for line in self._lines.values() if line.is_idle] if count > 0 else []
+        for line in idle[:count]:
+            self.retire(line)
+
+    async def _open_channel(self, on_answer: Callable[[], None]) -> PublishChannel:
+        self._waiting += 1
+        try:
+            if self._free.locked() and self.is_channel_wanted:
+                self._retire_idle(1)
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            channel = await self._open(on_answer)
+        except BaseException:
+            self._free.release()
+            raise
+        channel.closing.add_done_callback(lambda _: self._free.release())
+        return channel
+
+
+class Line:
+    """Sends the messages for one exchange.
+
+    RabbitMQ answers a publish to a missing exchange, or without permission, by closing the channel. So
+    the first message on a channel travels alone: an error of the channel is certainly about it.
+    """
+
+    def __init__(self, open_channel: OpenChannel, lines: Lines | None = None) -> None:
+        self.pending: OrderedDict[Delivery, None] = OrderedDict()
+        self._open_channel = open_channel
+        self._lines = lines
+        self._loop = asyncio.get_running_loop()
+        self._channel: PublishChannel | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._since = 0.0
+        self._retired: set[PublishChannel] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        channel_is_idle = self._channel is None or (self._channel.is_idle and not self._channel.aside)
+        return channel_is_idle and not (self.pending or self._opening or self._retired)
+
+    @property
+    def is_opening(self) -> bool:
+        return self._opening is not None
+
+    def flush(self) -> None:
+        """Write what waits, as far as it may be written now."""
+        channel = self._channel
+        if not self.pending or self._opening is not None:
+            return
+        if channel is None or channel.is_closed:
+            # The channel outlives whoever came first, so it keeps nothing of their context.
+            self._opening = self._loop.create_task(self._open(), context=contextvars.Context())
+        elif channel.is_proven:
+            channel.write(self.pending, len(self.pending))
+        elif channel.is_idle:
+            channel.write(self.pending, 1)
+
+    def withdraw(self, delivery: Delivery) -> None:
+        """Forget a message that nobody waits for; what waited for its verdict goes on."""
+        if delivery.settled is None:
+            return
+        if delivery.channel is None:
+            delivery.settled = None
+            if delivery in self.pending:
+                del self.pending[delivery]
+            elif self._channel is not None:
+                self._channel.leave(delivery)
+            return
+        delivery.channel.forget(delivery)
+        # Not at once: those that are withdrawn in the same round of the loop are not to be sent first.
+        self._loop.call_soon(self._on_answer)
+
+    def lose(self, reason: str) -> None:
+        """End with the connection."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        for channel in (*self._retired, self._channel):
+            if channel is not None:
+                channel.lose(reason)
+        while self.pending:
+            delivery, _ = self.pending.popitem(last=False)
+            settled, delivery.settled = delivery.settled, None
+            if settled is not None:
+                settled(delivery, NotSent(reason))
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _open(self) -> None:
+        try:
+            self._channel = await self._open_channel(self._on_answer)
+        except NotSent:
+            self._loop.call_later(RETRY_PAUSE, self.flush)
+            return
+        finally:
+            self._opening = None
+        self._since = time.monotonic()
+        self.flush()
+
+    def _on_answer(self) -> None:
+        channel = self._channel
+        if channel is not None and self._is_suspect(channel):
+            # Later messages get a channel of their own; those that are on their way keep the old one.
+            channel.release()
+            self._retired.add(channel)
+            self._channel = None
+        for retired in [each for each in self._retired if each.is_idle]:
+            self._retired.discard(retired)
+            task = self._loop.create_task(retired.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        if self.pending:
+            self.flush()
+        elif self._lines is not None and self._lines.is_channel_wanted and self.is_idle:
+            self._lines.retire(self)
+
+    def _is_suspect(self, channel: PublishChannel) -> bool:
+        return channel.nacks >= MOST_NACKS and time.monotonic() - self._since >= FRESH_CHANNEL_INTERVAL

@@ -1,0 +1,48 @@
+"""What the verbs send through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.connection.bulk import BulkResult, Chunk, Item
+from faststream_django.messages.message import Message
+
+__all__ = ["Sender", "aignore", "ignore"]
+
+
+def ignore(chunk: Chunk) -> None:
+    """Do nothing with a chunk that is done."""
+
+
+async def aignore(chunk: Chunk) -> None:
+    """See ignore()."""
+
+
+class Sender(Protocol):
+    """What the verbs need: a connection, or what stands in for it in a test."""
+
+    settings: BrokerSettings
+
+    @property
+    def is_connected(self) -> bool: ...
+    def start(self) -> None: ...
+    def declare(self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...) -> None: ...
+    async def adeclare(
+        self, queues: Any = ..., exchanges: Any = ..., *, timeout: float | None = ...
+    ) -> None: ...
+    def send(self, message: Message, timeout: float | None = None) -> None: ...
+    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None: ...
+    def send_many(
+        self,
+        items: Iterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], None] = ...,
+    ) -> BulkResult: ...
+    async def asend_many(
+        self,
+        items: AsyncIterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], Awaitable[None]] = ...,
+    ) -> BulkResult: ...

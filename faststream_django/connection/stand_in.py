@@ -1,0 +1,86 @@
+"""Stands in for a connection in tests: nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any
+
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.connection.bulk import Bulk, BulkResult, Chunk, Item
+from faststream_django.connection.declaring import read_wanted, refuse_event_loop
+from faststream_django.connection.sender import aignore, ignore
+from faststream_django.exceptions import PublishError
+from faststream_django.messages.message import Message
+
+__all__ = ["StandIn"]
+
+
+class StandIn:
+    """Confirms every message of one alias at once, after `on_send` has seen it with the timeout.
+
+    What `on_send` raises is what the message fails with.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, on_send: Callable[[Message, float | None], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self._on_send = on_send
+
+    @property
+    def is_connected(self) -> bool:
+        """Always true, as what is sent is always confirmed."""
+        return True
+
+    def start(self) -> None:
+        """Do nothing: there is nothing to connect to."""
+
+    def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
+        """Validate, and declare nothing."""
+        limit = self.settings.timeout if timeout is None else timeout
+        read_wanted(self.settings.alias, queues, exchanges, limit)
+        refuse_event_loop()
+
+    async def adeclare(
+        self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
+    ) -> None:
+        """See declare()."""
+        limit = self.settings.timeout if timeout is None else timeout
+        read_wanted(self.settings.alias, queues, exchanges, limit)
+
+    def send(self, message: Message, timeout: float | None = None) -> None:
+        if self._on_send is not None:
+            self._on_send(message, timeout)
+
+    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:  # noqa: ARG002
+        self.send(message, timeout)
+
+    def send_many(
+        self,
+        items: Iterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], None] = ignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        for chunk in bulk.chunks(items):
+            settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    async def asend_many(
+        self,
+        items: AsyncIterable[Item],
+        timeout: float | None = None,
+        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+    ) -> BulkResult:
+        bulk = Bulk(self.settings.alias)
+        async for chunk in bulk.achunks(items):
+            await settled(bulk.settle(self._sent(chunk, timeout)))
+        return bulk.result
+
+    def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
+        for delivery in chunk.deliveries:
+            try:
+                self.send(delivery.message, timeout)
+            except PublishError as error:
+                chunk.errors[delivery.index] = error
+        return chunk

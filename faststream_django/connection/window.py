@@ -1,0 +1,99 @@
+"""Limits what is in flight in one process, by count and by bytes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from faststream_django.backends.base import Delivery
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.exceptions import BrokerUnavailable, TooManyInFlight
+
+__all__ = ["Window"]
+
+# Bodies of unconfirmed messages that a process holds at most, besides the count MAX_IN_FLIGHT.
+MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
+# The part that publishes of many may fill together: they wait for room, and single messages do not.
+PART_OF_BULKS = 0.75
+
+
+class Window:
+    """Holds what is in flight, and keeps it below the limits."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._most = settings.max_in_flight
+        self._most_of_bulks = max(1, int(self._most * PART_OF_BULKS))
+        self._flying: set[Delivery] = set()
+        self._bytes = 0
+        self._of_bulks: set[Delivery] = set()
+        self._bytes_of_bulks = 0
+        self._waiting = 0
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def count(self) -> int:
+        return len(self._flying)
+
+    def admit(self, delivery: Delivery) -> None:
+        """Take a single message; raise TooManyInFlight if there is no room."""
+        if self._is_full():
+            raise TooManyInFlight(
+                f"message {delivery.message.message_id} was not sent: this process already waits for "
+                f"{self.count} confirms ({self._bytes} bytes) of broker {delivery.broker!r}. The broker "
+                "is slow or away; raise MAX_IN_FLIGHT only if memory allows.",
+                message_id=delivery.message.message_id,
+                broker=delivery.broker,
+                message=delivery.message,
+            )
+        self._add(delivery)
+
+    async def admit_when_possible(self, delivery: Delivery) -> None:
+        """Take a message of a bulk as soon as there is room; raise BrokerUnavailable once closed."""
+        self._waiting += 1
+        try:
+            while not self._is_closed and (self._is_full() or self._is_full_of_bulks()):
+                await self._change()
+        finally:
+            self._waiting -= 1
+        if self._is_closed:
+            raise BrokerUnavailable("the connection was stopped")
+        self._add(delivery)
+        self._of_bulks.add(delivery)
+        self._bytes_of_bulks += len(delivery.message.body)
+
+    def release(self, delivery: Delivery) -> None:
+        size = len(delivery.message.body)
+        self._flying.discard(delivery)
+        self._bytes -= size
+        if delivery in self._of_bulks:
+            self._of_bulks.discard(delivery)
+            self._bytes_of_bulks -= size
+        self._changed.set()
+
+    async def emptied(self) -> None:
+        """Wait until nothing is in flight, nor waits for room."""
+        while self._flying or self._waiting:
+            await self._change()
+
+    def close(self) -> list[Delivery]:
+        """Admit no more of a bulk; return what is still in flight."""
+        self._is_closed = True
+        self._changed.set()
+        return list(self._flying)
+
+    def _is_full(self) -> bool:
+        return len(self._flying) >= self._most or self._bytes >= MAX_IN_FLIGHT_BYTES
+
+    def _is_full_of_bulks(self) -> bool:
+        return (
+            len(self._of_bulks) >= self._most_of_bulks
+            or self._bytes_of_bulks >= MAX_IN_FLIGHT_BYTES * PART_OF_BULKS
+        )
+
+    def _add(self, delivery: Delivery) -> None:
+        self._flying.add(delivery)
+        self._bytes += len(delivery.message.body)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -1,0 +1,10 @@
+"""The test kit: catch what would be published, without a broker."""
+
+from faststream_django.testing.messages import (
+    CapturedMessage,
+    CapturedMessages,
+    capture_messages,
+    real_brokers,
+)
+
+__all__ = ["CapturedMessage", "CapturedMessages", "capture_messages", "real_brokers"]

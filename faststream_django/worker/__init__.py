@@ -1,0 +1,8 @@
+"""FastStream's subscribers in Django apps: ``<app>/subscribers.py`` with FastStream's own routers.
+
+A worker runs them on RabbitMQ; on the embedded broker the process that publishes runs them itself.
+"""
+
+from faststream_django.worker.worker import Worker
+
+__all__ = ["Worker"]
