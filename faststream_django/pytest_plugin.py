@@ -15,7 +15,8 @@ from faststream_django import guard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faststream_django.testing.messages import CapturedMessages, real_brokers
+    from faststream_django.testing.capturing import real_brokers
+    from faststream_django.testing.messages import CapturedMessages
 
 _block: pytest.StashKey[real_brokers] = pytest.StashKey()
 
@@ -23,7 +24,7 @@ _block: pytest.StashKey[real_brokers] = pytest.StashKey()
 @pytest.fixture
 def captured_messages() -> Iterator[CapturedMessages]:
     """Catch what the test publishes; see faststream_django.testing.capture_messages()."""
-    from faststream_django.testing.messages import capture_messages
+    from faststream_django.testing.capturing import capture_messages
 
     with capture_messages() as messages:
         yield messages
@@ -50,7 +51,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the fixtures are set up
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if marker := item.get_closest_marker("real_broker"):
-        from faststream_django.testing.messages import real_brokers
+        from faststream_django.testing.capturing import real_brokers
 
         block = real_brokers(*marker.args)
         block.__enter__()

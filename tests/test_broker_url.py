@@ -5,7 +5,8 @@ from urllib.parse import quote
 import pytest
 from yarl import URL
 
-from faststream_django.conf.broker_url import BrokerURL, InvalidURL, PrivateURL, parse_url, redacted
+from faststream_django.conf.broker_url import BrokerURL, InvalidURL, parse_url, redacted
+from faststream_django.conf.secrets import PrivateURL
 
 SECRET = "hunter2"
 

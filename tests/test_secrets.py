@@ -34,7 +34,8 @@ from faststream_django.backends.base import Backend, Delivery
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.checks import check_deployment, check_settings
 from faststream_django.conf import BrokerSettings, broker_settings, broker_settings_from, conceal_passwords
-from faststream_django.conf.broker_url import InvalidURL, PrivateURL, conceal, parse_url
+from faststream_django.conf.broker_url import InvalidURL, parse_url
+from faststream_django.conf.secrets import PrivateURL, conceal
 from faststream_django.connection import Connection
 from faststream_django.connection.passthrough import NativeConnection
 from faststream_django.exceptions import (
@@ -47,7 +48,7 @@ from faststream_django.exceptions import (
 from faststream_django.messages import Message
 from faststream_django.sync import SyncBroker
 from faststream_django.worker import Worker
-from faststream_django.worker.in_process import build_broker
+from faststream_django.worker.broker import build_broker
 
 # At both ends of what must be quoted in a URL, so that each part of a torn password is found.
 SECRET = "s3cr3t-MARKER"

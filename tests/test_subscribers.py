@@ -13,7 +13,9 @@ from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import broker_settings
 from faststream_django.exceptions import BrokerRefused, MessageUnroutable
 from faststream_django.loop import loop_thread
-from faststream_django.worker.in_process import PREFETCH, autodiscover, build_broker, consume_in_process
+from faststream_django.worker.broker import PREFETCH, build_broker
+from faststream_django.worker.discovery import autodiscover
+from faststream_django.worker.in_process import consume_in_process
 
 names = itertools.count()
 
@@ -451,7 +453,7 @@ def test_subscribers_run_in_a_forked_child_too(run_script, shop):
 def test_connections_are_cleaned_in_the_thread_of_the_handler(make_app, memory, monkeypatch, kind, look):
     cleaned = []
     monkeypatch.setattr(
-        "faststream_django.worker.in_process.close_old_connections",
+        "faststream_django.worker.database.close_old_connections",
         lambda: cleaned.append(threading.get_ident()),
     )
     load = make_app(

@@ -1,4 +1,4 @@
-"""Broker URLs: parsed strictly, and never shown with their password."""
+"""Broker URLs: parsed strictly, and shown without their password."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-__all__ = ["BrokerURL", "InvalidURL", "PrivateURL", "conceal", "parse_url", "redacted", "with_password"]
+__all__ = ["BrokerURL", "InvalidURL", "parse_url", "redacted", "split_url"]
 
 SCHEMES = ("amqp", "amqps", "memory")
 
@@ -31,9 +30,6 @@ _ADDRESS = re.compile(r"(.*?)(?::([^:\]]*))?")
 _HOST = re.compile(r"[\w\-.]+|\[[0-9A-Fa-f:.]+\]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# What is private in a setting, also in one that is wrong: by its key, or by what it looks like.
-_PRIVATE_KEY = re.compile(r"url|pass|secret", re.IGNORECASE)
-_LIKE_A_URL = re.compile(r"://|:.*@", re.DOTALL)
 
 _UNQUOTED = (
     "the URL has a character that must be quoted: percent-encode the user name, the password and "
@@ -43,15 +39,6 @@ _UNQUOTED = (
 
 class InvalidURL(ValueError):
     """A broker URL is wrong; the text holds no part of it."""
-
-
-class PrivateURL(str):
-    """A URL whose repr hides the password, for error pages that show local variables."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(redacted(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +67,7 @@ def parse_url(url: str) -> BrokerURL:
 def redacted(url: str) -> str:
     """Show where a URL leads, without its password and parameters; "***" if that is not clear."""
     try:
-        parts = _split(url)
+        parts = split_url(url)
         userinfo, at, address = parts.netloc.rpartition("@")
         if parts.scheme == "memory":
             _parse_memory(parts)
@@ -95,51 +82,8 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{username}{password}{at}{address}{parts.path}"
 
 
-def with_password(url: str, password: str) -> PrivateURL:
-    """Put the password into a URL that has a user name and no password, or raise InvalidURL."""
-    parts = _split(url)
-    userinfo, _, address = parts.netloc.rpartition("@")
-    if parts.scheme == "memory":
-        raise InvalidURL("the embedded broker takes no password: leave 'PASSWORD' out")
-    if ":" in userinfo:
-        raise InvalidURL("the URL has a password, and 'PASSWORD' is another one: leave one of them out")
-    if not userinfo:
-        raise InvalidURL("the URL has no user name for 'PASSWORD': write it as in amqp://user@host/vhost")
-    netloc = f"{userinfo}:{quote(password, safe='')}@{address}"
-    return PrivateURL(parts._replace(netloc=netloc).geturl())
-
-
-def conceal(value: Any, key: object = "") -> Any:
-    """Return a setting whose repr shows no password: a PrivateURL stands for each text that may hold one.
-
-    Dicts and lists are changed in place, for all who have them; what cannot be changed is copied.
-    """
-    if isinstance(value, str):
-        is_private = _PRIVATE_KEY.search(str(key)) or _LIKE_A_URL.search(value)
-        return PrivateURL(value) if is_private and not isinstance(value, PrivateURL) else value
-    if isinstance(value, Mapping):
-        concealed = {name: conceal(each, name) for name, each in value.items()}
-        return _with_items(value, concealed, dict(value))
-    if isinstance(value, (list, tuple)):
-        concealed = {index: conceal(each, key) for index, each in enumerate(value)}
-        return _with_items(value, concealed, list(value))
-    return value
-
-
-def _with_items(container: Any, items: dict[Any, Any], copy: Any) -> Any:
-    changed = {key: item for key, item in items.items() if item is not copy[key]}
-    try:
-        for key, item in changed.items():
-            container[key] = item
-    except Exception:  # noqa: BLE001  what cannot be changed raises what it likes
-        for key, item in changed.items():
-            copy[key] = item
-        return tuple(copy) if isinstance(container, tuple) else copy
-    return container
-
-
 def _parse(url: str) -> BrokerURL:
-    parts = _split(url)
+    parts = split_url(url)
     if parts.scheme == "memory":
         return _parse_memory(parts)
     userinfo, _, address = parts.netloc.rpartition("@")
@@ -157,7 +101,7 @@ def _parse(url: str) -> BrokerURL:
     )
 
 
-def _split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
     """Split a URL where that is unambiguous: no part of a password ends up elsewhere."""
     if not isinstance(url, str):
         raise InvalidURL(f"the URL must be a str, not {type(url).__name__}")

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from django.conf import settings
 
-from faststream_django.conf.broker_url import InvalidURL, PrivateURL, conceal, parse_url, with_password
+from faststream_django.conf.broker_url import InvalidURL, parse_url
 from faststream_django.conf.options import read_options
+from faststream_django.conf.secrets import PrivateURL, conceal, with_password
 from faststream_django.conf.setting import Reader, Setting, did_you_mean, shown
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
 from faststream_django.conf.url_source import URLSource

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from faststream_django.conf.broker_url import InvalidURL, PrivateURL, parse_url, with_password
+from faststream_django.conf.broker_url import InvalidURL, parse_url
+from faststream_django.conf.secrets import PrivateURL, with_password
 from faststream_django.exceptions import BrokerUnavailable
 
 __all__ = ["URLSource"]

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterat
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from faststream_django.async_unsafe import refuse_event_loop
 from faststream_django.backends.base import Backend, Delivery
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.connection.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
 from faststream_django.connection.courier import Courier
-from faststream_django.connection.declaring import Wanted, read_wanted, refuse_event_loop, told
+from faststream_django.connection.declaring import Wanted, read_wanted, told
 from faststream_django.connection.errors import conclude, unanswered
 from faststream_django.connection.sender import aignore, ignore
 from faststream_django.loop.calls import Call, LoopStalled, LoopStopped, Work

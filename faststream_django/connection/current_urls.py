@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.exceptions import BrokerUnavailable
-from faststream_django.loop.threads import native_threads
+from faststream_django.loop.gevent import native_threads
 
 __all__ = ["CurrentURLs"]
 

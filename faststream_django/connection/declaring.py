@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import SynchronousOnlyOperation
-
 from faststream_django.backends.base import NotSent, Session
 from faststream_django.conf.setting import Setting
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
@@ -25,7 +23,7 @@ from faststream_django.loop.calls import LoopStalled, LoopStopped
 if TYPE_CHECKING:
     from faststream_django.connection.supervisor import Supervisor
 
-__all__ = ["Wanted", "declare", "read_wanted", "refuse_event_loop", "told"]
+__all__ = ["Wanted", "declare", "read_wanted", "told"]
 
 # Seconds between a session that is about to end and the next look for one.
 PAUSE = 0.05
@@ -57,15 +55,6 @@ def read_wanted(broker: str, queues: Any, exchanges: Any, timeout: float) -> Wan
             f"declare() on broker {broker!r}: name a queue or an exchange", broker=broker
         )
     return wanted
-
-
-def refuse_event_loop() -> None:
-    """Raise SynchronousOnlyOperation in a running event loop, which would stand still meanwhile."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise SynchronousOnlyOperation("declare() would block this event loop: await adeclare().")
 
 
 async def declare(wanted: Wanted, supervisor: Supervisor) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any
 
+from faststream_django.async_unsafe import refuse_event_loop
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.connection.bulk import Bulk, BulkResult, Chunk, Item
-from faststream_django.connection.declaring import read_wanted, refuse_event_loop
+from faststream_django.connection.declaring import read_wanted
 from faststream_django.connection.sender import aignore, ignore
 from faststream_django.exceptions import PublishError
 from faststream_django.messages.message import Message

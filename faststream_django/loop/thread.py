@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from faststream_django.loop.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
+from faststream_django.loop.gevent import native_threads
 from faststream_django.loop.running import Nowhere, RunningLoop
-from faststream_django.loop.threads import NoNativeThreads, Threads, native_threads
+from faststream_django.loop.threads import NoNativeThreads, Threads
 
 __all__ = ["LoopThread", "loop_thread"]
 

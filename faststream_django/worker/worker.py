@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from faststream_django.connection.current_urls import CurrentURLs
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
-from faststream_django.worker.in_process import build_broker
+from faststream_django.worker.broker import build_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator

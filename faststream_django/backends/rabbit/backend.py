@@ -19,9 +19,8 @@ from faststream.response.publish_type import PublishType
 from yarl import URL
 
 from faststream_django.backends.base import Backend, Delivery, Session, Transmit
-from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire
+from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire, quieten_aiormq
 from faststream_django.backends.rabbit.errors import connect_error, drop_frames
-from faststream_django.backends.rabbit.logging import quieten_aiormq
 from faststream_django.backends.rabbit.session import RabbitSession
 from faststream_django.backends.rabbit.topology import Topology
 from faststream_django.conf.entries import BrokerSettings

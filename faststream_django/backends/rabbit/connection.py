@@ -20,10 +20,14 @@ from yarl import URL
 
 from faststream_django.backends.rabbit.declaring import DeclaringChannel
 from faststream_django.backends.rabbit.wire import Wire
+from faststream_django.loop.thread import loop_thread
 
-__all__ = ["RabbitConnection", "fits_wire", "make_wire"]
+__all__ = ["RabbitConnection", "fits_wire", "make_wire", "quieten_aiormq"]
 
 logger = logging.getLogger("faststream_django.connection")
+
+# aiormq writes an ERROR for every attempt to connect, tracebacks for every loss, and bodies at DEBUG.
+LOGGERS = ("aiormq.connection", "aiormq.channel")
 
 
 @cache
@@ -149,3 +153,18 @@ class _Channel(Channel):
         while self.write_queue.full():  # noqa: ASYNC110 - a queue has no event for it
             await asyncio.sleep(0.001)
         await super()._on_close_frame(frame)
+
+
+class _NotOurs(logging.Filter):
+    """Passes what other users of aiormq in the process log, such as FastStream's subscribers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        return not loop_thread.is_current()
+
+
+_filter = _NotOurs()
+
+
+def quieten_aiormq() -> None:
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_filter)  # adding it again changes nothing

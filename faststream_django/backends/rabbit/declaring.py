@@ -13,11 +13,11 @@ from aiormq.channel import exception_by_code
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands
 
+from faststream_django.backends.rabbit.protocol import CHANNEL_CLOSE, METHOD
 from faststream_django.backends.rabbit.wire import Wire
 
 __all__ = ["DeclaringChannel"]
 
-METHOD, CLOSE = 1, (20, 40)
 # exchange.declare-ok, exchange.bind-ok, queue.declare-ok, queue.bind-ok
 ANSWERS = frozenset({(40, 11), (40, 31), (50, 11), (50, 21)})
 
@@ -64,7 +64,7 @@ class DeclaringChannel:
             if not answer.done():
                 answer.set_result(None)
             return True
-        if method == CLOSE:
+        if method == CHANNEL_CLOSE:
             close: Any = pamqp.frame.unmarshal(frame)[2]
             self._end(exception_by_code(close))
         return False

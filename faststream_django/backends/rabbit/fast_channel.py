@@ -17,6 +17,7 @@ from faststream_django.backends.base import Delivery
 from faststream_django.backends.rabbit.channel import PublishChannel, refuse
 from faststream_django.backends.rabbit.errors import publish_error, rejected, unroutable
 from faststream_django.backends.rabbit.frames import publish_frames
+from faststream_django.backends.rabbit.protocol import ACK, CHANNEL_CLOSE, METHOD, NACK, RETURN
 from faststream_django.backends.rabbit.wire import Wire
 
 __all__ = ["FastChannel"]
@@ -24,8 +25,6 @@ __all__ = ["FastChannel"]
 # What is written at once; the rest waits to see whether the socket takes it.
 BATCH = 64 * 1024
 
-ACK, NACK, RETURN, CLOSE = (60, 80), (60, 120), (60, 50), (20, 40)
-METHOD = 1
 
 _method = struct.Struct(">HH")
 _confirm = struct.Struct(">QB")
@@ -108,7 +107,7 @@ class FastChannel(PublishChannel):
         if method == RETURN:
             self._return = _Return()
             return True
-        if method == CLOSE:
+        if method == CHANNEL_CLOSE:
             self._on_close(frame)
         return False
 

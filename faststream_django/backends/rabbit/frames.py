@@ -8,17 +8,39 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
+from faststream_django.backends.rabbit.protocol import (
+    APP_ID,
+    BASIC,
+    BODY,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    CORRELATION_ID,
+    DELIVERY_MODE,
+    EXPIRATION,
+    FRAME_END,
+    HEADER,
+    HEADERS,
+    MESSAGE_ID,
+    MESSAGE_TYPE,
+    METHOD,
+    PRIORITY,
+    PUBLISH,
+    REPLY_TO,
+    TIMESTAMP,
+)
 from faststream_django.messages.message import Message
 from faststream_django.messages.tables import encode_table
 
 __all__ = ["check_properties", "publish_frames"]
 
-METHOD, HEADER, BODY = 1, 2, 3
-FRAME_END = b"\xce"
+END = bytes([FRAME_END])
 # The frame header of seven bytes and the end.
 OVERHEAD = 8
 # These and the 14 bytes before the properties.
 PROPERTIES_OVERHEAD = 22
+
+# The properties that every message has.
+EVERY_MESSAGE = DELIVERY_MODE | CORRELATION_ID | MESSAGE_ID | TIMESTAMP | APP_ID
 
 _frame = struct.Struct(">BHI")
 _publish = struct.Struct(">BHIHHH")
@@ -39,12 +61,12 @@ def publish_frames(message: Message, channel: int, frame_max: int) -> bytes:
         raise _oversized(properties, frame_max)
     return b"".join(
         (
-            _publish.pack(METHOD, channel, len(method) + 6, 60, 40, 0),
+            _publish.pack(METHOD, channel, len(method) + 6, BASIC, PUBLISH, 0),
             method,
-            FRAME_END,
-            _content.pack(HEADER, channel, len(properties) + 14, 60, 0, len(body), flags),
+            END,
+            _content.pack(HEADER, channel, len(properties) + 14, BASIC, 0, len(body), flags),
             properties,
-            FRAME_END,
+            END,
             *_body_frames(body, channel, frame_max - OVERHEAD),
         )
     )
@@ -67,41 +89,41 @@ def _oversized(properties: bytes, frame_max: int) -> ValueError:
 
 def _body_frames(body: bytes, channel: int, size: int) -> tuple[bytes | memoryview, ...]:
     if len(body) <= size:
-        return (_frame.pack(BODY, channel, len(body)), body, FRAME_END) if body else ()
+        return (_frame.pack(BODY, channel, len(body)), body, END) if body else ()
     view = memoryview(body)
     parts = [view[start : start + size] for start in range(0, len(body), size)]
     heads = (_frame.pack(BODY, channel, len(part)) for part in parts)
-    return tuple(piece for head, part in zip(heads, parts, strict=True) for piece in (head, part, FRAME_END))
+    return tuple(piece for head, part in zip(heads, parts, strict=True) for piece in (head, part, END))
 
 
 def _properties(message: Message) -> tuple[bytes, int]:
     """Return the values, in the order of their flags, and the flags of those that there are."""
-    flags = 0x14C8  # those that every message has
+    flags = EVERY_MESSAGE
     parts = []
     if message.content_type:
-        flags |= 0x8000
+        flags |= CONTENT_TYPE
         parts.append(_short(message.content_type))
     if message.content_encoding:
-        flags |= 0x4000
+        flags |= CONTENT_ENCODING
         parts.append(_short(message.content_encoding))
     if message.headers:
-        flags |= 0x2000
+        flags |= HEADERS
         parts.append(encode_table(message.headers))
     parts.append(b"\x02" if message.persist else b"\x01")
     if message.priority is not None:
-        flags |= 0x0800
+        flags |= PRIORITY
         parts.append(b"%c" % message.priority)
     parts.append(_short(message.correlation_id))
     if message.reply_to:
-        flags |= 0x0200
+        flags |= REPLY_TO
         parts.append(_short(message.reply_to))
     if message.expiration is not None:
-        flags |= 0x0100
+        flags |= EXPIRATION
         parts.append(_short(str(round(message.expiration * 1000))))
     parts.append(_short(message.message_id))
     parts.append(_timestamp.pack(int(message.timestamp.timestamp())))
     if message.message_type:
-        flags |= 0x0020
+        flags |= MESSAGE_TYPE
         parts.append(_short(message.message_type))
     parts.append(_app_id(message.app_id))
     return b"".join(parts), flags

@@ -17,11 +17,17 @@ from typing import Any, Protocol
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from faststream_django.backends.rabbit.protocol import (
+    CONNECTION_BLOCKED,
+    CONNECTION_CLOSE,
+    CONNECTION_UNBLOCKED,
+    FRAME_END,
+    FRAME_TYPES,
+    METHOD,
+)
+
 __all__ = ["Receiver", "Wire"]
 
-METHOD = 1
-FRAME_TYPES = frozenset(b"\x01\x02\x03\x08")
-FRAME_END = 0xCE
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 # Seconds between signs of life for aiormq, which does not see the frames that were taken.
 SIGN_OF_LIFE = 1.0
@@ -30,9 +36,6 @@ LONGEST_FRAME = 64 * 1024 * 1024
 
 # Bytes that are read from the socket at once.
 READ_SIZE = 64 * 1024
-
-# The methods of a connection that tell whether a publisher may go on.
-CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
 
 _header = struct.Struct(">BHI")
 _method = struct.Struct(">HH")

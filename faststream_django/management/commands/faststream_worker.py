@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from faststream_django.conf.entries import broker_settings
 from faststream_django.exceptions import BrokerRefused, InvalidBroker
-from faststream_django.worker.in_process import autodiscover
+from faststream_django.worker.discovery import autodiscover
 from faststream_django.worker.worker import Worker
 
 if TYPE_CHECKING:
