@@ -131,7 +131,7 @@ def test_nothing_is_logged_above_debug(message, caplog):
 
 @pytest.mark.django_db(transaction=True)  # a message waits for the commit, and its loss comes after that
 def test_guide_publishes_again_what_was_lost_after_a_commit():
-    page = (Path(__file__).parent.parent / "docs/how-to/lost-messages.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/how-to/lost-messages.md").read_text()
     code = {"__name__": "tests.test_app.guide"}
     with isolate_apps("tests.test_app"):
         for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

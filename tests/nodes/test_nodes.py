@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from django.db import connections
 
-from .conftest import ROOT
-from .nodes import OwnedProcess
+from tests.conftest import ROOT
+from tests.nodes import OwnedProcess
 
 OTHER_PORTS = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")
 

@@ -42,7 +42,7 @@ def test_options_are_passed_on():
 def test_dotted_paths_are_imported():
     options = parsed(
         middlewares=["faststream.BaseMiddleware"],
-        security="tests.test_broker_options.SECURITY",
+        security="tests.conf.test_options.SECURITY",
         id_generator="uuid.uuid4",
         logger="logging.root",
     )

@@ -1,0 +1,257 @@
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
+from django.test import Client, TestCase, TransactionTestCase
+
+from faststream_django import apublish, apublish_on_commit, publish, publish_on_commit
+from faststream_django.exceptions import BrokerUnavailable, ConnectionLost
+from faststream_django.testing import capture_messages
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(settings, counting_port):
+    """Whatever were sent would be sent to a port that counts."""
+    settings.FASTSTREAM = {
+        "default": {"URL": counting_port.url},
+        "other": {"URL": counting_port.url, "MAX_MESSAGE_BYTES": 10},
+    }
+    yield
+    assert counting_port.count == 0
+
+
+def bodies(messages):
+    return [captured.body for captured in messages]
+
+
+class OnCommitInTestCase(TestCase):
+    """Nothing is ever committed here, and no test has to know."""
+
+    databases = ("default", "other")
+
+    def test_a_message_counts_at_once_where_production_has_no_transaction(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders", headers={"a": "b"})
+
+            assert bodies(messages) == [1]
+            assert messages[0].headers == {"a": "b"}
+        assert bodies(messages) == [1]
+
+    def test_a_message_counts_when_its_block_ends(self):
+        with capture_messages() as messages:
+            with transaction.atomic():
+                publish_on_commit(1, "orders")
+                with transaction.atomic():
+                    publish_on_commit(2, "orders")
+                assert not messages
+
+            assert bodies(messages) == [1, 2]
+
+    def test_a_block_without_a_savepoint_is_a_block_too(self):
+        with capture_messages() as messages:
+            with transaction.atomic(savepoint=False):
+                publish_on_commit(1, "orders")
+                assert not messages
+
+            assert bodies(messages) == [1]
+
+    def test_a_durable_block_is_a_block_too(self):
+        with capture_messages() as messages:
+            with transaction.atomic(durable=True):
+                publish_on_commit(1, "orders")
+                assert not messages
+
+            assert bodies(messages) == [1]
+
+    def test_a_rolled_back_block_drops_exactly_its_messages(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders")
+            with transaction.atomic():
+                publish_on_commit(2, "orders")
+                transaction.set_rollback(True)
+            publish_on_commit(3, "orders")
+
+        assert bodies(messages) == [1, 3]
+
+    def test_an_open_block_elsewhere_does_not_hold_back_what_is_published(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders")
+            with transaction.atomic():
+                publish_on_commit(2, "orders")
+                assert bodies(messages) == [1]
+
+    def test_what_waited_before_the_capture_is_not_captured(self):
+        publish_on_commit(1, "orders")
+        with capture_messages() as messages:
+            publish_on_commit(2, "orders")
+
+        assert bodies(messages) == [2]
+
+    def test_a_capture_inside_a_block_sees_the_messages_of_the_block(self):
+        with transaction.atomic(), capture_messages() as messages:
+            publish_on_commit(1, "orders")
+
+            assert bodies(messages) == [1]
+
+    def test_messages_of_another_database_are_captured(self):
+        with capture_messages() as messages, transaction.atomic(using="other"):
+            publish_on_commit(1, "orders", using="other")
+            publish_on_commit(2, "orders")
+            assert bodies(messages) == [2]
+
+        assert bodies(messages) == [2, 1]
+
+    def test_the_order_is_that_of_production(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders")
+            publish(2, "orders")
+            with transaction.atomic():
+                publish_on_commit(4, "orders")
+                publish(3, "orders")
+            publish(5, "orders")
+
+        assert bodies(messages) == [1, 2, 3, 4, 5]
+
+    def test_executed_callbacks_count_once(self):
+        with capture_messages() as messages:
+            with self.captureOnCommitCallbacks(execute=True) as callbacks:
+                publish_on_commit(1, "orders")
+                publish_on_commit(2, "orders")
+                assert bodies(messages) == [1, 2]
+
+            assert len(callbacks) == 2
+            assert bodies(messages) == [1, 2]
+
+    def test_nested_captures_all_see_the_messages(self):
+        with capture_messages() as outer:
+            with capture_messages() as inner:
+                publish_on_commit(1, "orders")
+            publish_on_commit(2, "orders")
+
+        assert bodies(inner) == [1]
+        assert bodies(outer) == [1, 2]
+
+    def test_clear_forgets_what_counts_and_keeps_what_waits(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders")
+            with transaction.atomic():
+                publish_on_commit(2, "orders")
+                messages.clear()
+
+        assert bodies(messages) == [2]
+
+    def test_a_view_in_a_transaction(self):
+        with capture_messages() as messages:
+            response = self.client.get("/order/orders/7/")
+
+        assert messages.assert_published("orders", body={"number": 7}, count=1)
+        assert messages[0].message_id == response.json()["message_id"]
+
+    def test_a_failed_view_with_atomic_requests(self):
+        client = Client(raise_request_exception=False)
+        with capture_messages() as messages:
+            with pytest.raises(RuntimeError), transaction.atomic():
+                self.client.get("/order/orders/7/?fail")
+            assert client.get("/publish/orders/").status_code == 200
+
+        assert bodies(messages) == [{"path": "/publish/orders/"}]
+
+    def test_a_failure_of_a_block_that_is_open_names_what_waits(self):
+        with capture_messages() as messages, transaction.atomic():
+            publish_on_commit({"id": 1}, "orders")
+
+            with pytest.raises(AssertionError) as caught:
+                messages.assert_published("orders")
+
+        assert "Nothing was published.\n1 more wait for an atomic block" in str(caught.value)
+        assert "  - queue 'orders': {'id': 1}" in str(caught.value)
+
+    def test_with_fail_with_nothing_counts(self):
+        with capture_messages(fail_with=BrokerUnavailable) as messages:
+            publish_on_commit(1, "orders")
+
+        assert not messages
+
+    def test_a_failed_delivery_after_the_commit_is_logged(self):
+        with (
+            capture_messages(fail_with=ConnectionLost("lost")) as messages,
+            self.assertLogs("faststream_django.publish", "ERROR") as logs,
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            publish_on_commit(1, "orders")
+
+        assert "maybe_sent=True" in logs.output[0]
+        assert not messages
+
+    def test_a_failed_delivery_raises_where_it_is_asked_to(self):
+        with (
+            capture_messages(fail_with=BrokerUnavailable),
+            pytest.raises(BrokerUnavailable),
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            publish_on_commit(1, "orders", robust=False)
+
+    async def test_async_code_sees_the_transaction_of_the_test(self):
+        async with capture_messages() as messages:
+            await apublish_on_commit(1, "orders")
+            await sync_to_async(publish_on_commit)(2, "orders")
+            await apublish(3, "orders")
+
+            assert bodies(messages) == [1, 2, 3]
+
+    async def test_an_async_view(self):
+        async with capture_messages() as messages:
+            await self.async_client.get("/apublish/orders/")
+
+        assert bodies(messages) == [{"path": "/apublish/orders/"}]
+
+    def test_async_code_called_from_sync_code(self):
+        async def main():
+            await apublish_on_commit(1, "orders")
+
+        with capture_messages() as messages:
+            async_to_sync(main)()
+
+            assert bodies(messages) == [1]
+
+
+class OnCommitInTransactionTestCase(TransactionTestCase):
+    """Real transactions."""
+
+    def test_the_commit_publishes(self):
+        with capture_messages() as messages:
+            with transaction.atomic():
+                publish_on_commit(1, "orders")
+                publish_on_commit(2, "orders")
+                assert not messages
+
+            assert bodies(messages) == [1, 2]
+
+    def test_a_rollback_publishes_nothing(self):
+        with capture_messages() as messages, transaction.atomic():
+            publish_on_commit(1, "orders")
+            transaction.set_rollback(True)
+
+        assert not messages
+
+    def test_a_savepoint_that_ended_waits_for_the_commit(self):
+        with capture_messages() as messages, transaction.atomic():
+            with transaction.atomic():
+                publish_on_commit(1, "orders")
+
+            assert not messages
+
+    def test_outside_a_transaction_it_is_published_at_once(self):
+        with capture_messages() as messages:
+            publish_on_commit(1, "orders")
+
+            assert bodies(messages) == [1]
+
+    def test_what_another_message_waited_for_before_the_capture_is_told_apart(self):
+        """Both wait in one callback here, which a TestCase never does."""
+        with transaction.atomic():
+            publish_on_commit(1, "orders")
+            with capture_messages() as messages:
+                publish_on_commit(2, "orders")
+
+                assert bodies(messages) == [2]
+            transaction.set_rollback(True)

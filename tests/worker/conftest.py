@@ -1,0 +1,42 @@
+import importlib
+import sys
+import textwrap
+
+import pytest
+
+from faststream_django import brokers
+from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.worker.in_process import consume_in_process
+from tests.worker.apps import names
+
+
+@pytest.fixture
+def make_app(tmp_path, monkeypatch, settings):
+    """Install an app with this subscribers.py; return a function that imports the module."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(source):
+        name = f"app_{next(names)}"
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").touch()
+        if source is not None:
+            (package / "subscribers.py").write_text(textwrap.dedent(source))
+        importlib.invalidate_caches()
+        settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, name]
+        return lambda: importlib.import_module(f"{name}.subscribers")
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith("app_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def memory(settings, monkeypatch):
+    """An embedded broker of its own, whose subscribers run in this process."""
+    monkeypatch.setattr(MemoryServer, "on_connect", None)
+    url = f"memory://subscribers-{next(names)}"
+    settings.FASTSTREAM = {"default": {"URL": url}}
+    consume_in_process()
+    yield MemoryServer.get(url)
+    brokers.stop()

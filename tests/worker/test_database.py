@@ -1,0 +1,110 @@
+import logging
+import threading
+import time
+
+import pytest
+
+from faststream_django import publish
+from tests.worker.apps import ROUTER
+
+
+@pytest.mark.parametrize(("kind", "look"), [("def", "look()"), ("async def", "await sync_to_async(look)()")])
+def test_connections_are_cleaned_in_the_thread_of_the_handler(make_app, memory, monkeypatch, kind, look):
+    cleaned = []
+    monkeypatch.setattr(
+        "faststream_django.worker.database.close_old_connections",
+        lambda: cleaned.append(threading.get_ident()),
+    )
+    load = make_app(
+        f"""{ROUTER}
+from asgiref.sync import sync_to_async
+
+def look():
+    seen.append(threading.get_ident())
+
+@router.subscriber("orders")
+@router.publisher("done")
+{kind} handle(order: dict):
+    {look}
+
+@router.subscriber("done")
+async def done(body):
+    arrived.release()
+"""
+    )
+
+    publish({}, "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    [thread] = load().seen
+    assert set(cleaned) == {thread}
+    assert thread != threading.get_ident()
+
+
+VALIDATING = """
+from pydantic import BaseModel, field_validator
+from faststream.rabbit import RabbitQueue, RabbitRouter
+from faststream.middlewares import AckPolicy
+
+router = RabbitRouter()
+
+class Order(BaseModel):
+    card: int
+    name: str = "x"
+
+    @field_validator("name")
+    @classmethod
+    def check(cls, value):
+        if value != "x":
+            raise ValueError(f"bad {value}")
+        return value
+
+@router.subscriber("annotated", ack_policy=AckPolicy.REJECT_ON_ERROR)
+def annotated(order: Order): ...
+
+@router.subscriber("by-hand", ack_policy=AckPolicy.REJECT_ON_ERROR)
+def by_hand(body: dict):
+    Order.model_validate(body)
+
+@router.subscriber("chained", ack_policy=AckPolicy.REJECT_ON_ERROR)
+def chained(body: dict):
+    try:
+        Order.model_validate(body)
+    except ValueError as error:
+        raise RuntimeError("cannot place it") from error
+
+@router.subscriber("during", ack_policy=AckPolicy.REJECT_ON_ERROR)
+def during(body: dict):
+    try:
+        Order.model_validate(body)
+    except ValueError:
+        raise RuntimeError("cannot place it")
+"""
+
+
+@pytest.mark.parametrize("queue", ["annotated", "by-hand", "chained", "during"])
+@pytest.mark.parametrize(
+    "options", [{}, {"logger": "logging.root"}], ids=["our logger", "logger of the site"]
+)
+def test_body_that_does_not_fit_is_not_in_the_log(make_app, memory, settings, caplog, queue, options):
+    """pydantic's errors quote what they were given; docs/reference/errors.md says that no body is logged."""
+    make_app(VALIDATING)
+    settings.FASTSTREAM = {"default": {**settings.FASTSTREAM["default"], "OPTIONS": options}}
+    caplog.set_level(logging.DEBUG)
+
+    publish({"card": "4929-secret", "name": "secret-name"}, queue)
+    wait_for(lambda: any(each.levelname == "ERROR" for each in caplog.records))
+
+    assert "secret" not in caplog.text
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info
+    assert "2 of the values do not fit" in caplog.text
+    assert "card: Input should be a valid integer" in caplog.text
+    assert "name: value_error" in caplog.text
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
