@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 from faststream_django import brokers
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.connection.bulk import BulkResult, Chunk
 
 
@@ -74,16 +74,16 @@ class RecordingSender:
         self._note(messages, timeout)
         chunk, result = Chunk(), BulkResult(stopped_at=self.recorder.stop_at)
         for index, message in enumerate(messages[: self.recorder.stop_at]):
-            delivery = Delivery(message, self.settings.alias)
-            chunk.add(index, delivery)
+            publication = Publication(message, self.settings.alias)
+            chunk.add(index, publication)
             if error := self._error(message):
                 if self.recorder.raises:
                     raise error
                 chunk.errors[index] = error
             else:
-                delivery.confirmed = True
+                publication.confirmed = True
         result.errors.update(chunk.errors)
-        result.confirmed = len(chunk.deliveries) - len(chunk.errors)
+        result.confirmed = len(chunk.publications) - len(chunk.errors)
         return result, chunk
 
     def _note(self, messages, timeout):

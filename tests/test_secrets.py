@@ -30,7 +30,7 @@ from faststream.rabbit import RabbitBroker
 from faststream.security import SASLPlaintext
 
 from faststream_django import apublish, brokers, publish, publish_many, publish_on_commit
-from faststream_django.backends.base import Backend, Delivery
+from faststream_django.backends.base import Backend, Publication
 from faststream_django.backends.rabbit import RabbitBackend
 from faststream_django.checks import check_deployment, check_settings
 from faststream_django.conf import BrokerSettings, broker_settings, broker_settings_from, conceal_passwords
@@ -531,7 +531,7 @@ def test_no_repr_shows_a_password(settings, unreachable):
         "brokers": [brokers, brokers["default"], *brokers, sync, native],
         "backend": [RabbitBackend(parsed), RabbitBackend(parsed).broker],
         "worker": [Worker(parsed, []), build_broker(parsed, [])],
-        "message": [message, Delivery(message, "default")],
+        "message": [message, Publication(message, "default")],
         "errors": [PublishError("x"), InvalidMessage("x"), BulkPublishError("x", errors={}, confirmed=0)],
         "security": parsed.options["security"],
     }

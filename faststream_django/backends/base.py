@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from faststream_django.conf.topology import ExchangeSettings, QueueSettings
     from faststream_django.messages.message import Message
 
-__all__ = ["Backend", "Delivery", "NotSent", "Session", "Settled", "Transmit", "Verdict"]
+__all__ = ["Backend", "NotSent", "Publication", "Session", "Settled", "Transmit", "Verdict"]
 
 Transmit = Callable[["Message"], Awaitable[None]]
 
@@ -30,11 +30,11 @@ class NotSent(Exception):
 
 
 Verdict = PublishError | NotSent | None
-Settled = Callable[["Delivery", Verdict], None]
+Settled = Callable[["Publication", Verdict], None]
 
 
 @dataclass(slots=True, eq=False)
-class Delivery:
+class Publication:
     """One message on its way, and what is known about it at any moment.
 
     Written on the loop thread, read by the caller's thread when its deadline passes.
@@ -51,7 +51,7 @@ class Delivery:
     """Nobody waits for it any more: its first frame is not written."""
 
     # The courier's, and the bulk's.
-    done: Callable[[Delivery, BaseException | None], None] | None = None
+    done: Callable[[Publication, BaseException | None], None] | None = None
     """Told once what came of it; None before it is on its way and after."""
     confirmed: bool = False
     """The broker took responsibility for it."""
@@ -67,7 +67,7 @@ class Delivery:
     # The session's that has it now.
     sent_as: Message = field(init=False)
     """What the middlewares made of the message."""
-    handed_over: bool = False
+    maybe_sent: bool = False
     """Its frames may have reached the broker: without a verdict the outcome is unknown."""
     settled: Settled | None = None
     """Told the verdict of the session."""
@@ -81,9 +81,9 @@ class Delivery:
     @property
     def is_uncertain(self) -> bool:
         """Whether the broker may have it, as far as no verdict says otherwise."""
-        return self.handed_over or self.in_doubt
+        return self.maybe_sent or self.in_doubt
 
-    def hand_over(self) -> None:
+    def begin_sending(self) -> None:
         """Note that the first frame is about to be written; raise PublishTimeout if nobody waits for it.
 
         Called on the loop thread, while give_up() may run in the caller's. Each writes its own flag and
@@ -96,13 +96,13 @@ class Delivery:
         So a caller may be told "unknown" of a message that was not sent, but never "not sent" of one
         that was. Turning the two lines round, here or there, would allow that.
         """
-        self.handed_over = True
+        self.maybe_sent = True
         if self.given_up:
-            self.handed_over = False  # the caller, who may have read True, has gone
+            self.maybe_sent = False  # the caller, who may have read True, has gone
             raise PublishTimeout("the caller has given up")
 
     def give_up(self) -> bool:
-        """Keep the message from being sent; return False if it is too late. The proof is at hand_over().
+        """Keep the message from being sent; return False if it is too late. The proof is at begin_sending().
 
         Called in the caller's thread when the loop does not answer. A message that a caller gave up is
         never handed over afterwards, also not to a later session.
@@ -118,22 +118,24 @@ class Session(ABC):
     """Done when the connection is gone; its result says why, without a secret."""
 
     @abstractmethod
-    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:
+    def post(
+        self, message: Message, publication: Publication, settled: Settled, *, more: bool = False
+    ) -> None:
         """Send one message; have `settled` called with the verdict. `more` tells that others follow at once.
 
         That is None once the broker has confirmed the message, a PublishError, or NotSent if the session
-        ended before the message was written. Call `Delivery.hand_over()` before the first frame may reach
-        the broker. Keep the order of the calls for each exchange.
+        ended before the message was written. Call `Publication.begin_sending()` before the first frame may
+        reach the broker. Keep the order of the calls for each exchange.
         """
 
     @abstractmethod
-    def withdraw(self, delivery: Delivery) -> None:
+    def withdraw(self, publication: Publication) -> None:
         """Forget a message that has no verdict: nobody waits for one, and it is not sent if it was not yet.
 
         Must do no harm to the other messages of the session.
         """
 
-    def what_holds(self, delivery: Delivery) -> str:  # noqa: ARG002
+    def what_holds(self, publication: Publication) -> str:  # noqa: ARG002
         """Tell why a message is not written yet, and the cure; an empty text where nothing special is."""
         return ""
 
@@ -181,6 +183,6 @@ class Backend(ABC):
         """Whether process() adds nothing: the messages may be sent without it."""
         return False
 
-    async def process(self, delivery: Delivery, transmit: Transmit) -> None:
+    async def process(self, publication: Publication, transmit: Transmit) -> None:
         """Pass the message through the middlewares, the last of which transmits it."""
-        await transmit(delivery.message)
+        await transmit(publication.message)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.exceptions import (
     BrokerUnavailable,
     ConnectionLost,
@@ -42,11 +42,11 @@ LOST = (BrokerUnavailable, ConnectionLost, PublishTimeout)
 class Chunk:
     """Some messages that travel together; written on the loop thread, read by the caller's.
 
-    The caller's thread only appends to `deliveries`, and the loop begins them in that order. So what is
+    The caller's thread only appends to `publications`, and the loop begins them in that order. So what is
     there may leave, while the source is slow, before the chunk is handed over for good.
     """
 
-    deliveries: list[Delivery] = field(default_factory=list)
+    publications: list[Publication] = field(default_factory=list)
     errors: dict[int, PublishError] = field(default_factory=dict)
     """By the index of the message in the bulk."""
     begun: int = 0
@@ -74,12 +74,12 @@ class Chunk:
 
     @property
     def is_full(self) -> bool:
-        return len(self.deliveries) >= CHUNK_MESSAGES or self.size >= CHUNK_BYTES
+        return len(self.publications) >= CHUNK_MESSAGES or self.size >= CHUNK_BYTES
 
-    def add(self, index: int, delivery: Delivery) -> None:
-        delivery.index = index
-        self.size += len(delivery.message.body)
-        self.deliveries.append(delivery)
+    def add(self, index: int, publication: Publication) -> None:
+        publication.index = index
+        self.size += len(publication.message.body)
+        self.publications.append(publication)
 
     def leave_early(self) -> bool:
         """Tell, on the loop, whether something waits that may leave before the chunk is handed over.
@@ -87,7 +87,7 @@ class Chunk:
         Here and in drop() each thread writes its own flag, then reads the other's, so at least one of
         them sees both: a message that leaves is never counted as one that was not tried.
         """
-        if self.begun == len(self.deliveries) or self.beginning.locked():
+        if self.begun == len(self.publications) or self.beginning.locked():
             return False
         self.is_early = True
         return not self.is_dropped
@@ -109,18 +109,18 @@ class Chunk:
             self._all_settled.clear()
             await self._all_settled.wait()
 
-    def settle(self, delivery: Delivery, error: PublishError | None) -> None:
+    def settle(self, publication: Publication, error: PublishError | None) -> None:
         """Note a verdict; the next may take as long as the timeout."""
         if error is not None:
-            self.errors[delivery.index] = error
+            self.errors[publication.index] = error
             self.is_lost = self.is_lost or isinstance(error, LOST)
         self.settled += 1
         if self.settled >= self.begun:
             self._all_settled.set()
         now = time.monotonic()
-        if now - self._put_off_at >= min(PROGRESS_STEP, delivery.timeout * PROGRESS_PART):
+        if now - self._put_off_at >= min(PROGRESS_STEP, publication.timeout * PROGRESS_PART):
             self._put_off_at = now
-            self._put_off(delivery.timeout)
+            self._put_off(publication.timeout)
 
     def _put_off(self, timeout: float) -> None:
         until = asyncio.get_running_loop().time() + timeout
@@ -135,9 +135,9 @@ class Chunk:
             settled = self.settled
             yield seconds
 
-    def unsettled(self) -> list[Delivery]:
+    def unsettled(self) -> list[Publication]:
         """Return the messages that are neither confirmed nor failed."""
-        return [each for each in self.deliveries if not each.confirmed and each.index not in self.errors]
+        return [each for each in self.publications if not each.confirmed and each.index not in self.errors]
 
 
 @dataclass(slots=True)
@@ -217,21 +217,21 @@ class Bulk:
         if isinstance(item, InvalidMessage):
             self.result.errors[index] = item
             return None
-        self._chunk.add(index, Delivery(item, self._alias, self._timeout, caller=self._caller))
+        self._chunk.add(index, Publication(item, self._alias, self._timeout, caller=self._caller))
         return self._take() if self._chunk.is_full else None
 
     def rest(self) -> Chunk | None:
         """Return what was fed since the last full chunk, unless the bulk was stopped before it left."""
         self.is_fed = True
         chunk = self._chunk
-        if not chunk.deliveries or (chunk.is_dropped and not chunk.is_early):
+        if not chunk.publications or (chunk.is_dropped and not chunk.is_early):
             return None
         return self._take()
 
     def settle(self, chunk: Chunk) -> Chunk:
         """Add up what came of the first chunk that is under way."""
         self.result.errors.update(chunk.errors)
-        self.result.confirmed += len(chunk.deliveries) - len(chunk.errors)
+        self.result.confirmed += len(chunk.publications) - len(chunk.errors)
         self._error_bytes += sum(len(error.message.body) for error in chunk.errors.values() if error.message)
         self._is_lost = self._is_lost or any(isinstance(error, LOST) for error in chunk.errors.values())
         self.under_way.popleft()
@@ -250,7 +250,7 @@ class Bulk:
 
     def stop(self) -> None:
         """Note that the items from here on are not tried, nor those that wait for their chunk to fill."""
-        waiting = self._chunk.deliveries if self._chunk.drop() else []
+        waiting = self._chunk.publications if self._chunk.drop() else []
         self.result.stopped_at = waiting[0].index if waiting else self._count
 
     def abandon(self) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from faststream_django.async_unsafe import refuse_event_loop
-from faststream_django.backends.base import Backend, Delivery
+from faststream_django.backends.base import Backend, Publication
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.connection.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
 from faststream_django.connection.courier import Courier
@@ -89,20 +89,20 @@ class Connection:
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
-        delivery = Delivery(message, self.settings.alias, self._limit(timeout))
+        publication = Publication(message, self.settings.alias, self._limit(timeout))
         self._loop.refuse_itself()
         try:
-            self._loop.run_job(_Posting(self, delivery), delivery.timeout, GRACE)
+            self._loop.run_job(_Posting(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
-            conclude(delivery, error, connected=self.is_connected)
+            conclude(publication, error, connected=self.is_connected)
 
     async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:
         """See send(). The messages of one `caller` for one exchange leave in the order of the calls."""
-        delivery = Delivery(message, self.settings.alias, self._limit(timeout), caller=caller)
+        publication = Publication(message, self.settings.alias, self._limit(timeout), caller=caller)
         try:
-            await self._loop.arun_job(_Posting(self, delivery), delivery.timeout, GRACE)
+            await self._loop.arun_job(_Posting(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
-            conclude(delivery, error, connected=self.is_connected)
+            conclude(publication, error, connected=self.is_connected)
 
     def send_many(
         self,
@@ -207,8 +207,8 @@ class Connection:
             yield
         except (LoopStalled, LoopStopped) as error:
             chunk.call.cancel()
-            for delivery in chunk.unsettled():
-                chunk.errors[delivery.index] = unanswered(delivery, error, connected=self.is_connected)
+            for publication in chunk.unsettled():
+                chunk.errors[publication.index] = unanswered(publication, error, connected=self.is_connected)
 
     def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
         """Declare queues, exchanges and bindings; return once the broker has answered.
@@ -296,27 +296,27 @@ def _wait_for_nothing() -> None:
 class _Posting:
     """The job of a call that sends one message."""
 
-    __slots__ = ("_connection", "_courier", "_delivery")
+    __slots__ = ("_connection", "_courier", "_publication")
 
-    def __init__(self, connection: Connection, delivery: Delivery) -> None:
+    def __init__(self, connection: Connection, publication: Publication) -> None:
         self._connection = connection
-        self._delivery = delivery
+        self._publication = publication
         self._courier: Courier | None = None
 
     def begin(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002
-        def done(delivery: Delivery, error: BaseException | None) -> None:  # noqa: ARG001
+        def done(publication: Publication, error: BaseException | None) -> None:  # noqa: ARG001
             call.settle(error)
 
         try:
             self._courier = self._connection.courier_here()
-            self._courier.send(self._delivery, done, call.context)
+            self._courier.send(self._publication, done, call.context)
         except BaseException as error:  # noqa: BLE001 - what a backend raises is its caller's
             call.settle(error)
 
     def expire(self) -> None:
         if self._courier is not None:
-            self._courier.expire(self._delivery)
+            self._courier.expire(self._publication)
 
     def drop(self) -> None:
         if self._courier is not None:
-            self._courier.drop(self._delivery)
+            self._courier.drop(self._publication)

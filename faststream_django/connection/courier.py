@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from faststream_django.backends.base import Backend, Delivery, NotSent, Session, Settled, Verdict
+from faststream_django.backends.base import Backend, NotSent, Publication, Session, Settled, Verdict
 from faststream_django.backends.turns import Turns
 from faststream_django.connection.bulk import Chunk
 from faststream_django.connection.declaring import Wanted, declare
@@ -40,7 +40,7 @@ logger = logging.getLogger("faststream_django.publish")
 # The part of SHUTDOWN_TIMEOUT that is kept for the closing handshake.
 CLOSING_TIME = 1.0
 
-Done = Callable[[Delivery, BaseException | None], None]
+Done = Callable[[Publication, BaseException | None], None]
 
 
 class Courier:
@@ -55,7 +55,7 @@ class Courier:
         self._supervisor = Supervisor(backend)
         self._window = Window(backend.settings)
         self._shutdown_timeout = backend.settings.shutdown_timeout
-        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._tasks: dict[Publication, asyncio.Task[None]] = {}
         self._turns = Turns()
 
     @property
@@ -86,45 +86,45 @@ class Courier:
             closing = self._loop.create_task(self._supervisor.close())
             await asyncio.wait([closing], timeout=closing_time)
         finally:
-            for delivery in self._window.close():
-                self.drop(delivery, None if delivery.confirmed else stopped(delivery))
+            for publication in self._window.close():
+                self.drop(publication, None if publication.confirmed else stopped(publication))
 
     async def declare(self, wanted: Wanted) -> None:
         """Declare on the session of the moment, or on the next; see declaring.declare()."""
         await declare(wanted, self._supervisor)
 
-    def send(self, delivery: Delivery, done: Done, context: contextvars.Context | None = None) -> None:
+    def send(self, publication: Publication, done: Done, context: contextvars.Context | None = None) -> None:
         """Have `done` called once: with None when the message is confirmed, else with what is known.
 
         That is a PublishError, or what a middleware raised. There is no time limit: see expire().
         """
         try:
-            self._window.admit(delivery)
+            self._window.admit(publication)
         except TooManyInFlight as error:
-            done(delivery, error)
+            done(publication, error)
             return
-        self._begin(delivery, done, context)
+        self._begin(publication, done, context)
 
-    def expire(self, delivery: Delivery) -> None:
-        """Conclude a delivery whose time is over."""
-        if delivery.done is None:
+    def expire(self, publication: Publication) -> None:
+        """Conclude a publication whose time is over."""
+        if publication.done is None:
             return
-        error = None if delivery.confirmed else self._late(delivery)
-        self._supervisor.waited_in_vain(delivery, delivery.timeout)
-        self.drop(delivery, error)
-        if error is not None and delivery.posted_at:
-            self._supervisor.unanswered(delivery.posted_at)
+        error = None if publication.confirmed else self._late(publication)
+        self._supervisor.waited_in_vain(publication, publication.timeout)
+        self.drop(publication, error)
+        if error is not None and publication.posted_at:
+            self._supervisor.unanswered(publication.posted_at)
 
-    def drop(self, delivery: Delivery, error: BaseException | None = None) -> None:
-        """Stop a delivery: what was not sent is not sent any more."""
-        if delivery.done is None:
+    def drop(self, publication: Publication, error: BaseException | None = None) -> None:
+        """Stop a publication: what was not sent is not sent any more."""
+        if publication.done is None:
             return
-        delivery.given_up = True  # also if a middleware ignores that it is cancelled
-        self._withdraw(delivery)
-        task = self._tasks.pop(delivery, None)
-        self._finish(delivery, error)
+        publication.given_up = True  # also if a middleware ignores that it is cancelled
+        self._withdraw(publication)
+        task = self._tasks.pop(publication, None)
+        self._finish(publication, error)
         if task is not None:
-            self._end_turn(delivery)
+            self._end_turn(publication)
             task.cancel()
 
     async def deliver_chunk(self, chunk: Chunk, end: float, *, early: bool = False) -> None:
@@ -143,158 +143,162 @@ class Courier:
                     chunk.all_begun.set()
                 await chunk.begun_settled()
         except BrokerUnavailable:  # stopped; what is in flight was told by close()
-            for delivery in () if early else chunk.unsettled():
-                chunk.settle(delivery, stopped(delivery))
+            for publication in () if early else chunk.unsettled():
+                chunk.settle(publication, stopped(publication))
         except TimeoutError:
-            for delivery in chunk.unsettled():
-                if delivery.done is not None:
-                    self.expire(delivery)
+            for publication in chunk.unsettled():
+                if publication.done is not None:
+                    self.expire(publication)
                 elif not early:
-                    chunk.settle(delivery, self._late(delivery))
+                    chunk.settle(publication, self._late(publication))
         finally:
             chunk.deadlines.discard(deadline)
             if not early:
                 chunk.all_begun.set()
-                for delivery in chunk.deliveries:  # after a cancellation: nobody waits
-                    self.drop(delivery)
+                for publication in chunk.publications:  # after a cancellation: nobody waits
+                    self.drop(publication)
 
     async def _begin_chunk(self, chunk: Chunk) -> None:
         settle = partial(_settle, chunk)
-        while chunk.begun < len(chunk.deliveries):
-            delivery = chunk.deliveries[chunk.begun]
-            await self._window.admit_when_possible(delivery)
+        while chunk.begun < len(chunk.publications):
+            publication = chunk.publications[chunk.begun]
+            await self._window.admit_when_possible(publication)
             chunk.begun += 1
-            self._begin(delivery, settle, more=True)
+            self._begin(publication, settle, more=True)
 
     def _begin(
         self,
-        delivery: Delivery,
+        publication: Publication,
         done: Done,
         context: contextvars.Context | None = None,
         *,
         more: bool = False,
     ) -> None:
-        delivery.done = done
+        publication.done = done
         try:
             is_direct = self._backend.is_direct
         except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
-            self._finish(delivery, broken(delivery, error))
+            self._finish(publication, broken(publication, error))
             return
         if is_direct:
-            self._post(delivery, delivery.message, self._conclude, more=more)
+            self._post(publication, publication.message, self._conclude, more=more)
             return
-        if delivery.caller is not None:
-            delivery.turn = self._turns.take(delivery.caller, delivery.message.exchange)
-        self._tasks[delivery] = self._loop.create_task(self._process(delivery), context=context)
+        if publication.caller is not None:
+            publication.turn = self._turns.take(publication.caller, publication.message.exchange)
+        self._tasks[publication] = self._loop.create_task(self._process(publication), context=context)
 
-    def _post(self, delivery: Delivery, message: Message, settled: Settled, *, more: bool = False) -> None:
+    def _post(
+        self, publication: Publication, message: Message, settled: Settled, *, more: bool = False
+    ) -> None:
         """Send on the session of the moment, or on the next."""
 
         def post_on(session: Session | BrokerUnavailable) -> None:
             if isinstance(session, BrokerUnavailable):
-                settled(delivery, unavailable(delivery, session))
+                settled(publication, unavailable(publication, session))
             else:
-                delivery.posted_at = time.monotonic()
+                publication.posted_at = time.monotonic()
                 try:
-                    session.post(message, delivery, settled, more=more)
+                    session.post(message, publication, settled, more=more)
                 except Exception as error:
-                    logger.exception("broker=%s message_id=%r", delivery.broker, message.message_id)
-                    self._withdraw(delivery)
-                    settled(delivery, broken(delivery, error))
+                    logger.exception("broker=%s message_id=%r", publication.broker, message.message_id)
+                    self._withdraw(publication)
+                    settled(publication, broken(publication, error))
 
-        self._supervisor.ask(delivery, delivery.timeout, post_on)
+        self._supervisor.ask(publication, publication.timeout, post_on)
 
-    def _withdraw(self, delivery: Delivery) -> None:
+    def _withdraw(self, publication: Publication) -> None:
         """Keep a message from the supervisor and the session, where it is not sent or answered any more."""
-        self._supervisor.forget(delivery)
+        self._supervisor.forget(publication)
         session = self._supervisor.current
         if session is not None:
             try:
-                session.withdraw(delivery)
+                session.withdraw(publication)
             except Exception:
-                logger.exception("broker=%s message_id=%r", delivery.broker, delivery.message.message_id)
+                logger.exception(
+                    "broker=%s message_id=%r", publication.broker, publication.message.message_id
+                )
 
-    def _conclude(self, delivery: Delivery, verdict: Verdict) -> None:
+    def _conclude(self, publication: Publication, verdict: Verdict) -> None:
         """Take the verdict on a message that went directly to the session."""
-        if delivery.done is None:  # its time was over before
+        if publication.done is None:  # its time was over before
             return
         if isinstance(verdict, NotSent):
-            self._post(delivery, delivery.message, self._conclude)
+            self._post(publication, publication.message, self._conclude)
             return
         if verdict is None:
-            delivery.confirmed = True
-        self._finish(delivery, verdict)
+            publication.confirmed = True
+        self._finish(publication, verdict)
 
-    async def _process(self, delivery: Delivery) -> None:
+    async def _process(self, publication: Publication) -> None:
         """Through the middlewares to the broker."""
         error: BaseException | None = None
         try:
-            await self._backend.process(delivery, partial(self._transmit, delivery))
-            if not delivery.confirmed:
-                error = swallowed(delivery)
+            await self._backend.process(publication, partial(self._transmit, publication))
+            if not publication.confirmed:
+                error = swallowed(publication)
         except BaseException as raised:  # noqa: BLE001 - SystemExit would end the loop for every caller
             error = raised
-        if error is not None and delivery.is_uncertain:
+        if error is not None and publication.is_uncertain:
             if not isinstance(error, PublishError):
-                error.add_note(f"The broker may have message {delivery.message.message_id}.")
+                error.add_note(f"The broker may have message {publication.message.message_id}.")
             elif not error.maybe_sent:
-                error = repeated(delivery, error)
-        self._end_turn(delivery)
-        if self._tasks.pop(delivery, None) is not None:
-            self._finish(delivery, error)
+                error = repeated(publication, error)
+        self._end_turn(publication)
+        if self._tasks.pop(publication, None) is not None:
+            self._finish(publication, error)
 
-    async def _transmit(self, delivery: Delivery, message: Message) -> None:
+    async def _transmit(self, publication: Publication, message: Message) -> None:
         """Send what the middlewares have made of the message. They may do that several times."""
         outcome: asyncio.Future[PublishError | None] = self._loop.create_future()
 
-        def settled(_: Delivery, verdict: Verdict) -> None:
+        def settled(_: Publication, verdict: Verdict) -> None:
             if outcome.done():
                 return
             if isinstance(verdict, NotSent):  # here, where the lost ones are told in their order
-                self._post(delivery, message, settled)
+                self._post(publication, message, settled)
             else:
                 outcome.set_result(verdict)
 
         try:
-            if delivery.turn is not None:
-                await delivery.turn.came.wait()
-            self._post(delivery, message, settled)
-            self._end_turn(delivery)
+            if publication.turn is not None:
+                await publication.turn.came.wait()
+            self._post(publication, message, settled)
+            self._end_turn(publication)
             verdict = await outcome
         except asyncio.CancelledError:  # a middleware has a time limit of its own
-            self._withdraw(delivery)
-            delivery.in_doubt = delivery.is_uncertain
+            self._withdraw(publication)
+            publication.in_doubt = publication.is_uncertain
             raise
         if verdict is not None and not verdict.maybe_sent:
-            delivery.handed_over = False
+            publication.maybe_sent = False
             raise verdict
-        delivery.in_doubt = True
+        publication.in_doubt = True
         if verdict is not None:
             raise verdict
-        delivery.confirmed = True
+        publication.confirmed = True
 
-    def _end_turn(self, delivery: Delivery) -> None:
-        turn, delivery.turn = delivery.turn, None
+    def _end_turn(self, publication: Publication) -> None:
+        turn, publication.turn = publication.turn, None
         if turn is not None:
             self._turns.end(turn)
 
-    def _finish(self, delivery: Delivery, error: BaseException | None) -> None:
-        self._window.release(delivery)
+    def _finish(self, publication: Publication, error: BaseException | None) -> None:
+        self._window.release(publication)
         if isinstance(error, PublishError):
-            error = of_its_own(delivery, error)
-        done, delivery.done = delivery.done, None
+            error = of_its_own(publication, error)
+        done, publication.done = publication.done, None
         if done is not None:
-            done(delivery, error)
+            done(publication, error)
 
-    def _late(self, delivery: Delivery) -> PublishError:
+    def _late(self, publication: Publication) -> PublishError:
         supervisor, session = self._supervisor, self._supervisor.current
-        reason = "" if session is None else session.what_holds(delivery)
-        return late(delivery, supervisor.outage, blocked=supervisor.is_blocked, reason=reason)
+        reason = "" if session is None else session.what_holds(publication)
+        return late(publication, supervisor.outage, blocked=supervisor.is_blocked, reason=reason)
 
 
-def _settle(chunk: Chunk, delivery: Delivery, error: BaseException | None) -> None:
+def _settle(chunk: Chunk, publication: Publication, error: BaseException | None) -> None:
     if isinstance(error, asyncio.CancelledError):  # the loop ends, as the caller will see
         return
     if error is not None and not isinstance(error, PublishError):
-        error = middleware_failed(delivery, error)  # the other messages go on
-    chunk.settle(delivery, error)
+        error = middleware_failed(publication, error)  # the other messages go on
+    chunk.settle(publication, error)

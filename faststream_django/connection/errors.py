@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.connection.bulk import BulkResult
 from faststream_django.exceptions import (
     BrokerBlocked,
@@ -40,14 +40,14 @@ MAYBE = (
 )
 
 
-def late(delivery: Delivery, outage: str | None, *, blocked: bool, reason: str = "") -> PublishError:
+def late(publication: Publication, outage: str | None, *, blocked: bool, reason: str = "") -> PublishError:
     """The deadline passed on the loop, which knows how far the message came.
 
     The `reason` is what the session knows about a message that it has not written.
     """
-    name, about = _names(delivery)
-    timeout = delivery.timeout
-    if delivery.is_uncertain:
+    name, about = _names(publication)
+    timeout = publication.timeout
+    if publication.is_uncertain:
         return PublishTimeout(
             f"{name} was sent, but the broker did not confirm it within {timeout:g} s. {MAYBE}",
             maybe_sent=True,
@@ -70,35 +70,37 @@ def late(delivery: Delivery, outage: str | None, *, blocked: bool, reason: str =
     )
 
 
-def unavailable(delivery: Delivery, error: BrokerUnavailable) -> BrokerUnavailable:
+def unavailable(publication: Publication, error: BrokerUnavailable) -> BrokerUnavailable:
     """There is no session, and waiting for one is of no use."""
-    name, about = _names(delivery)
+    name, about = _names(publication)
     advice = " Waiting will not help." if isinstance(error, BrokerRefused) else ""
     return type(error)(f"{name} was not sent: {error}.{advice}", **about)
 
 
-def stopped(delivery: Delivery) -> PublishError:
+def stopped(publication: Publication) -> PublishError:
     """The connection is closed, and the time for what was in flight is over."""
-    return unanswered(delivery, LoopStopped("the connection was stopped"), connected=False)
+    return unanswered(publication, LoopStopped("the connection was stopped"), connected=False)
 
 
-def conclude(delivery: Delivery, error: LoopStalled | LoopStopped, *, connected: bool) -> None:
+def conclude(publication: Publication, error: LoopStalled | LoopStopped, *, connected: bool) -> None:
     """Return if the message is known to be confirmed although the loop did not answer, else raise."""
-    if not delivery.confirmed:
-        raise unanswered(delivery, error, connected=connected) from None
+    if not publication.confirmed:
+        raise unanswered(publication, error, connected=connected) from None
 
 
-def unanswered(delivery: Delivery, error: LoopStalled | LoopStopped, *, connected: bool) -> PublishError:
+def unanswered(
+    publication: Publication, error: LoopStalled | LoopStopped, *, connected: bool
+) -> PublishError:
     """The loop itself did not answer: it is stopped, or something blocks it.
 
     A message that was not handed over by now never will be.
     """
-    name, about = _names(delivery)
+    name, about = _names(publication)
     if isinstance(error, LoopStopped):
-        if not delivery.give_up():
+        if not publication.give_up():
             return ConnectionLost(f"{name}: {error} before the broker confirmed it. {MAYBE}", **about)
         return BrokerUnavailable(f"{name} was not sent: {error}.", **about)
-    if not delivery.give_up():
+    if not publication.give_up():
         return PublishTimeout(
             f"{name}: the loop thread does not answer; a middleware blocks it. {MAYBE}",
             maybe_sent=True,
@@ -141,10 +143,10 @@ def bulk_error(result: BulkResult, broker: str) -> BulkPublishError:
     )
 
 
-def swallowed(delivery: Delivery) -> PublishError:
+def swallowed(publication: Publication) -> PublishError:
     """A middleware returned without passing the message on, or kept the error to itself."""
-    name, about = _names(delivery)
-    if delivery.is_uncertain:
+    name, about = _names(publication)
+    if publication.is_uncertain:
         return PublishError(
             f"{name}: a publish middleware kept to itself that the broker did not confirm it. {MAYBE}",
             maybe_sent=True,
@@ -155,9 +157,9 @@ def swallowed(delivery: Delivery) -> PublishError:
     )
 
 
-def repeated(delivery: Delivery, error: PublishError) -> PublishError:
+def repeated(publication: Publication, error: PublishError) -> PublishError:
     """The last attempt of a middleware certainly did not reach the broker, but an earlier one may have."""
-    name, about = _names(delivery)
+    name, about = _names(publication)
     failed = PublishError(
         f"{name}: a publish middleware tried several times. An earlier attempt may have reached the "
         f"broker; the last one did not: {error} {MAYBE}",
@@ -168,13 +170,13 @@ def repeated(delivery: Delivery, error: PublishError) -> PublishError:
     return failed
 
 
-def broken(delivery: Delivery, error: Exception) -> PublishError:
+def broken(publication: Publication, error: Exception) -> PublishError:
     """Our own code, or that of a driver, raised what it should not."""
-    name, about = _names(delivery)
-    advice = MAYBE if delivery.is_uncertain else "It was not sent; it is safe to publish it again."
+    name, about = _names(publication)
+    advice = MAYBE if publication.is_uncertain else "It was not sent; it is safe to publish it again."
     failed = PublishError(
         f"{name}: publishing failed inside with {type(error).__name__}: {error}. {advice}",
-        maybe_sent=delivery.is_uncertain,
+        maybe_sent=publication.is_uncertain,
         **about,
     )
     failed.__cause__ = error
@@ -191,35 +193,35 @@ def not_tried(message: Message, broker: str, cause: PublishError) -> BrokerUnava
     )
 
 
-def middleware_failed(delivery: Delivery, error: BaseException) -> PublishError:
+def middleware_failed(publication: Publication, error: BaseException) -> PublishError:
     """A middleware raised an error of its own, in a publish of many."""
-    name, about = _names(delivery)
+    name, about = _names(publication)
     failed = PublishError(
         f"{name}: a publish middleware raised {type(error).__name__}: {error}",
-        maybe_sent=delivery.is_uncertain,
+        maybe_sent=publication.is_uncertain,
         **about,
     )
     failed.__cause__ = error
     return failed
 
 
-def of_its_own(delivery: Delivery, error: PublishError) -> PublishError:
+def of_its_own(publication: Publication, error: PublishError) -> PublishError:
     """Give an error its message; copy it if a middleware raised the same object for another message."""
     known = getattr(error, "message", None)
-    if known is delivery.message:
+    if known is publication.message:
         return error
     if known is not None:
         shared = error
         try:
             error = copy.copy(shared)
         except Exception:  # noqa: BLE001 - a class of the middleware, whose __init__ is its own
-            return middleware_failed(delivery, shared)
+            return middleware_failed(publication, shared)
         error.__cause__ = shared
-    error.message = delivery.message
+    error.message = publication.message
     return error
 
 
-def _names(delivery: Delivery) -> tuple[str, dict[str, Any]]:
-    message = delivery.message
-    about = {"message_id": message.message_id, "broker": delivery.broker, "message": message}
+def _names(publication: Publication) -> tuple[str, dict[str, Any]]:
+    message = publication.message
+    about = {"message_id": message.message_id, "broker": publication.broker, "message": message}
     return f"message {message.message_id}", about

@@ -79,9 +79,9 @@ class StandIn:
         return bulk.result
 
     def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:
-        for delivery in chunk.deliveries:
+        for publication in chunk.publications:
             try:
-                self.send(delivery.message, timeout)
+                self.send(publication.message, timeout)
             except PublishError as error:
-                chunk.errors[delivery.index] = error
+                chunk.errors[publication.index] = error
         return chunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.exceptions import BrokerUnavailable, TooManyInFlight
 
@@ -22,9 +22,9 @@ class Window:
     def __init__(self, settings: BrokerSettings) -> None:
         self._most = settings.max_in_flight
         self._most_of_bulks = max(1, int(self._most * PART_OF_BULKS))
-        self._flying: set[Delivery] = set()
+        self._flying: set[Publication] = set()
         self._bytes = 0
-        self._of_bulks: set[Delivery] = set()
+        self._of_bulks: set[Publication] = set()
         self._bytes_of_bulks = 0
         self._waiting = 0
         self._changed = asyncio.Event()
@@ -34,20 +34,20 @@ class Window:
     def count(self) -> int:
         return len(self._flying)
 
-    def admit(self, delivery: Delivery) -> None:
+    def admit(self, publication: Publication) -> None:
         """Take a single message; raise TooManyInFlight if there is no room."""
         if self._is_full():
             raise TooManyInFlight(
-                f"message {delivery.message.message_id} was not sent: this process already waits for "
-                f"{self.count} confirms ({self._bytes} bytes) of broker {delivery.broker!r}. The broker "
+                f"message {publication.message.message_id} was not sent: this process already waits for "
+                f"{self.count} confirms ({self._bytes} bytes) of broker {publication.broker!r}. The broker "
                 "is slow or away; raise MAX_IN_FLIGHT only if memory allows.",
-                message_id=delivery.message.message_id,
-                broker=delivery.broker,
-                message=delivery.message,
+                message_id=publication.message.message_id,
+                broker=publication.broker,
+                message=publication.message,
             )
-        self._add(delivery)
+        self._add(publication)
 
-    async def admit_when_possible(self, delivery: Delivery) -> None:
+    async def admit_when_possible(self, publication: Publication) -> None:
         """Take a message of a bulk as soon as there is room; raise BrokerUnavailable once closed."""
         self._waiting += 1
         try:
@@ -57,16 +57,16 @@ class Window:
             self._waiting -= 1
         if self._is_closed:
             raise BrokerUnavailable("the connection was stopped")
-        self._add(delivery)
-        self._of_bulks.add(delivery)
-        self._bytes_of_bulks += len(delivery.message.body)
+        self._add(publication)
+        self._of_bulks.add(publication)
+        self._bytes_of_bulks += len(publication.message.body)
 
-    def release(self, delivery: Delivery) -> None:
-        size = len(delivery.message.body)
-        self._flying.discard(delivery)
+    def release(self, publication: Publication) -> None:
+        size = len(publication.message.body)
+        self._flying.discard(publication)
         self._bytes -= size
-        if delivery in self._of_bulks:
-            self._of_bulks.discard(delivery)
+        if publication in self._of_bulks:
+            self._of_bulks.discard(publication)
             self._bytes_of_bulks -= size
         self._changed.set()
 
@@ -75,7 +75,7 @@ class Window:
         while self._flying or self._waiting:
             await self._change()
 
-    def close(self) -> list[Delivery]:
+    def close(self) -> list[Publication]:
         """Admit no more of a bulk; return what is still in flight."""
         self._is_closed = True
         self._changed.set()
@@ -90,9 +90,9 @@ class Window:
             or self._bytes_of_bulks >= MAX_IN_FLIGHT_BYTES * PART_OF_BULKS
         )
 
-    def _add(self, delivery: Delivery) -> None:
-        self._flying.add(delivery)
-        self._bytes += len(delivery.message.body)
+    def _add(self, publication: Publication) -> None:
+        self._flying.add(publication)
+        self._bytes += len(publication.message.body)
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -38,15 +38,15 @@ async def aannounce(message: Message, broker: str, error: PublishError | None = 
 
 def announce_chunk(chunk: Chunk) -> None:
     """Announce what came of each message of a chunk; go on where Ctrl-C interrupted it."""
-    for delivery in chunk.deliveries[chunk.announced :]:
+    for publication in chunk.publications[chunk.announced :]:
         chunk.announced += 1
-        announce(delivery.message, delivery.broker, chunk.errors.get(delivery.index))
+        announce(publication.message, publication.broker, chunk.errors.get(publication.index))
 
 
 async def aannounce_chunk(chunk: Chunk) -> None:
     """See announce_chunk()."""
-    for delivery in chunk.deliveries:
-        await aannounce(delivery.message, delivery.broker, chunk.errors.get(delivery.index))
+    for publication in chunk.publications:
+        await aannounce(publication.message, publication.broker, chunk.errors.get(publication.index))
 
 
 def _announcement(message: Message, broker: str, error: PublishError | None) -> tuple[Signal, dict[str, Any]]:

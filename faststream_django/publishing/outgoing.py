@@ -92,7 +92,7 @@ def spelled_out(verb: Verb) -> Verb:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message, the alias of its broker, and the seconds that its delivery may take."""
+    """A message, the alias of its broker, and the seconds that its publication may take."""
 
     message: Message
     broker: str

@@ -28,15 +28,15 @@ def filled(count):
 
 
 def indices(chunk):
-    return [delivery.index for delivery in chunk.deliveries]
+    return [publication.index for publication in chunk.publications]
 
 
 def settle_with(bulk, error):
     """Have the first message of what is left fail, and the others confirmed."""
     chunk = bulk.rest()
-    for delivery in chunk.deliveries:
-        delivery.confirmed = True
-    chunk.errors[chunk.deliveries[0].index] = error
+    for publication in chunk.publications:
+        publication.confirmed = True
+    chunk.errors[chunk.publications[0].index] = error
     bulk.settle(chunk)
 
 
@@ -65,7 +65,7 @@ def test_deliveries_know_their_broker():
     bulk = Bulk("events")
     bulk.feed(item())
 
-    assert [delivery.broker for delivery in bulk.rest().deliveries] == ["events"]
+    assert [publication.broker for publication in bulk.rest().publications] == ["events"]
 
 
 def test_invalid_item_is_the_failure_of_its_index():
@@ -98,10 +98,10 @@ def test_settled_chunk_adds_to_the_result():
 
 def test_unsettled_are_neither_confirmed_nor_failed():
     chunk = filled(3).rest()
-    chunk.deliveries[0].confirmed = True
+    chunk.publications[0].confirmed = True
     chunk.errors[1] = MessageUnroutable("lost")
 
-    assert [delivery.index for delivery in chunk.unsettled()] == [2]
+    assert [publication.index for publication in chunk.unsettled()] == [2]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_chunks_end_with_the_rest_although_the_iterable_raises():
 
     with pytest.raises(LookupError, match="no more"):
         for chunk in bulk.chunks(items()):
-            taken.append(len(chunk.deliveries))  # noqa: PERF401 - each before the next is asked for
+            taken.append(len(chunk.publications))  # noqa: PERF401 - each before the next is asked for
 
     assert taken == [CHUNK_MESSAGES, 1]
 

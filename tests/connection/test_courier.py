@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from faststream_django.backends.base import Backend, Delivery, NotSent, Session
+from faststream_django.backends.base import Backend, NotSent, Publication, Session
 from faststream_django.conf import BrokerSettings
 from faststream_django.connection import window
 from faststream_django.connection.bulk import Bulk
@@ -35,16 +35,16 @@ class SlowSession(Session):
     def heard_at(self):
         return self.heard
 
-    def post(self, message, delivery, settled, *, more=False):
-        delivery.settled = settled
-        self.posted.append(delivery)
+    def post(self, message, publication, settled, *, more=False):
+        publication.settled = settled
+        self.posted.append(publication)
 
-    def withdraw(self, delivery):
-        self.withdrawn.append(delivery)
+    def withdraw(self, publication):
+        self.withdrawn.append(publication)
 
     def answer(self, verdict=None):
-        delivery = self.posted.pop(0)
-        delivery.settled(delivery, verdict)
+        publication = self.posted.pop(0)
+        publication.settled(publication, verdict)
 
     async def close(self):
         self.abort("closed")
@@ -60,8 +60,8 @@ class SlowBackend(Backend):
     def is_direct(self):
         return self._middleware is None
 
-    async def process(self, delivery, transmit):
-        await self._middleware(lambda: transmit(delivery.message))
+    async def process(self, publication, transmit):
+        await self._middleware(lambda: transmit(publication.message))
 
     async def connect(self, url):
         self.sessions.append(SlowSession())
@@ -85,9 +85,9 @@ def run(scenario, middleware=None, **settings):
 
 def send(courier, *, timeout=5.0):
     """Send a message; return it and the list that will hold what came of it."""
-    delivery, told = Delivery(Message.encode(b"x", "orders"), "default", timeout), []
-    courier.send(delivery, lambda _, error: told.append(error))
-    return delivery, told
+    publication, told = Publication(Message.encode(b"x", "orders"), "default", timeout), []
+    courier.send(publication, lambda _, error: told.append(error))
+    return publication, told
 
 
 def bulk_of(count):
@@ -112,10 +112,10 @@ async def another_session(backend):
 @pytest.mark.parametrize("verdict", [None, MessageRejected("full")])
 def test_verdict_is_told_once(verdict):
     async def scenario(courier, backend):
-        delivery, told = send(courier)
+        publication, told = send(courier)
         backend.sessions[0].answer(verdict)
-        courier.expire(delivery)
-        courier.drop(delivery)
+        courier.expire(publication)
+        courier.drop(publication)
         return told
 
     assert run(scenario) == [verdict]
@@ -134,10 +134,10 @@ def test_message_that_was_not_sent_goes_to_the_next_session():
 
 def test_message_whose_time_is_over_is_withdrawn_and_told_once():
     async def scenario(courier, backend):
-        delivery, told = send(courier)
-        courier.expire(delivery)
+        publication, told = send(courier)
+        courier.expire(publication)
         backend.sessions[0].answer()
-        return [type(error) for error in told], backend.sessions[0].withdrawn == [delivery]
+        return [type(error) for error in told], backend.sessions[0].withdrawn == [publication]
 
     assert run(scenario) == ([PublishTimeout], True)
 
@@ -146,8 +146,8 @@ def test_message_whose_time_was_over_does_not_go_to_the_next_session():
     """Its caller has heard that it was not sent."""
 
     async def scenario(courier, backend):
-        delivery, told = send(courier)
-        courier.expire(delivery)
+        publication, told = send(courier)
+        courier.expire(publication)
         backend.sessions[0].abort("reset")
         backend.sessions[0].answer(NotSent("reset"))
         other, _ = send(courier)
@@ -191,7 +191,7 @@ async def posted(session):
     """Wait until the session has a message; note that it is written, as a session does."""
     while not session.posted:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    session.posted[0].hand_over()
+    session.posted[0].begin_sending()
 
 
 async def told_of(told):
@@ -247,7 +247,7 @@ def test_message_that_may_have_been_sent_stays_so_when_it_is_tried_again(first, 
         _, told = send(courier)
         for verdict in (first, second):
             await posted(backend.sessions[0])
-            backend.sessions[0].posted[0].handed_over = verdict is not second
+            backend.sessions[0].posted[0].maybe_sent = verdict is not second
             backend.sessions[0].answer(verdict)
         return (await told_of(told)).maybe_sent
 
@@ -261,11 +261,11 @@ def test_deadline_while_a_middleware_waits_to_try_again_leaves_the_outcome_unkno
         await asyncio.sleep(60)
 
     async def scenario(courier, backend):
-        delivery, told = send(courier)
+        publication, told = send(courier)
         await posted(backend.sessions[0])
         backend.sessions[0].answer(ConnectionLost("reset"))
         await asyncio.sleep(0)
-        courier.expire(delivery)
+        courier.expire(publication)
         return (await told_of(told)).maybe_sent
 
     assert run(scenario, wait_after_failure)
@@ -273,9 +273,9 @@ def test_deadline_while_a_middleware_waits_to_try_again_leaves_the_outcome_unkno
 
 def test_message_that_a_middleware_gave_up_is_withdrawn_and_its_outcome_unknown():
     async def scenario(courier, backend):
-        delivery, told = send(courier)
+        publication, told = send(courier)
         await posted(backend.sessions[0])
-        return (await told_of(told)).maybe_sent, backend.sessions[0].withdrawn == [delivery]
+        return (await told_of(told)).maybe_sent, backend.sessions[0].withdrawn == [publication]
 
     assert run(scenario, give_up_early) == (True, True)
 
@@ -322,10 +322,10 @@ def test_session_that_raises_for_one_message_of_a_bulk_fails_that_message_alone(
         session = backend.sessions[0]
         post = session.post
 
-        def fragile_post(message, delivery, settled, *, more=False):
-            if delivery.index == 1:
+        def fragile_post(message, publication, settled, *, more=False):
+            if publication.index == 1:
                 raise KeyError("t64")
-            post(message, delivery, settled, more=more)
+            post(message, publication, settled, more=more)
             session.answer()
 
         session.post = fragile_post
@@ -352,11 +352,11 @@ def test_session_that_raises_for_one_who_waits_for_it_serves_the_others():
         async def connect_to_fragile(url):
             session = await connect(url)
 
-            def post(message, delivery, settled, *, more=False):
-                posts.append(delivery)
+            def post(message, publication, settled, *, more=False):
+                posts.append(publication)
                 if len(posts) - 1 == fails_at:
                     raise KeyError("t64")
-                settled(delivery, None)
+                settled(publication, None)
 
             session.post = post
             return session
@@ -370,12 +370,12 @@ def test_session_that_raises_for_one_who_waits_for_it_serves_the_others():
 
 def test_session_that_cannot_withdraw_a_message_keeps_no_caller_waiting():
     async def scenario(courier, backend):
-        def withdraw(delivery):
+        def withdraw(publication):
             raise KeyError("t64")
 
         backend.sessions[0].withdraw = withdraw
-        delivery, told = send(courier)
-        courier.expire(delivery)
+        publication, told = send(courier)
+        courier.expire(publication)
         await asyncio.wait_for(courier._window.emptied(), 5)
         return [type(error) for error in told]
 
@@ -460,8 +460,8 @@ def test_bulk_passes_the_narrowest_window(most):
 )
 def test_message_that_is_in_flight_at_the_end_of_a_stop_is_told(written, kind):
     async def scenario(courier, backend):
-        delivery, told = send(courier, timeout=60)
-        delivery.handed_over = written
+        publication, told = send(courier, timeout=60)
+        publication.maybe_sent = written
         backend.sessions[0].close = asyncio.Event().wait  # never ends, as on a link that is dead
         await courier.close(0.1)
         return [type(error) for error in told]
@@ -487,7 +487,7 @@ def test_bulk_that_waits_for_room_is_told_at_the_end_of_a_stop():
         end = asyncio.get_running_loop().time() + 60
         task = asyncio.create_task(courier.deliver_chunk(chunk, end))
         await until(lambda: len(backend.sessions[0].posted) == 1)
-        backend.sessions[0].posted[0].hand_over()
+        backend.sessions[0].posted[0].begin_sending()
         await courier.close(0.1)
         await task
         bulk.settle(chunk)
@@ -573,9 +573,9 @@ def test_link_that_was_heard_since_the_message_was_posted_is_not_suspected():
     async def scenario(courier, backend):
         session = backend.sessions[0]
         for _ in range(2):
-            delivery, _ = send(courier)
+            publication, _ = send(courier)
             session.heard = time.monotonic()
-            courier.expire(delivery)
+            courier.expire(publication)
             await timeout_passes(courier)
         return session.closed.done()
 

@@ -1,7 +1,7 @@
 import pytest
 
 from faststream_django import Message
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.connection.bulk import BulkResult
 from faststream_django.connection.errors import (
     broken,
@@ -32,12 +32,12 @@ from faststream_django.loop import LoopStalled, LoopStopped
 DOWN = "not connected for 3.0 s; last attempt: connection refused"
 
 
-def delivery(**state):
-    return Delivery(Message.encode("secret", "orders", message_id="m"), "default", timeout=2.5, **state)
+def publication(**state):
+    return Publication(Message.encode("secret", "orders", message_id="m"), "default", timeout=2.5, **state)
 
 
 @pytest.mark.parametrize(
-    ("handed_over", "outage", "blocked", "kind", "text"),
+    ("maybe_sent", "outage", "blocked", "kind", "text"),
     [
         (True, None, False, PublishTimeout, "did not confirm it within 2.5 s"),
         (True, DOWN, False, PublishTimeout, "only if consumers ignore duplicates"),
@@ -48,16 +48,16 @@ def delivery(**state):
         (False, None, False, PublishTimeout, "held it up"),
     ],
 )
-def test_deadline_tells_how_far_the_message_came(handed_over, outage, blocked, kind, text):
-    error = late(delivery(handed_over=handed_over), outage, blocked=blocked)
+def test_deadline_tells_how_far_the_message_came(maybe_sent, outage, blocked, kind, text):
+    error = late(publication(maybe_sent=maybe_sent), outage, blocked=blocked)
 
     assert type(error) is kind
-    assert error.maybe_sent is handed_over
+    assert error.maybe_sent is maybe_sent
     assert text in str(error)
 
 
 def test_deadline_tells_what_the_session_knows():
-    error = late(delivery(), None, blocked=False, reason="raise channel_max")
+    error = late(publication(), None, blocked=False, reason="raise channel_max")
 
     assert (
         str(error)
@@ -69,34 +69,34 @@ def test_deadline_tells_what_the_session_knows():
     ("error", "connected", "state", "kind", "maybe_sent"),
     [
         (LoopStopped("the loop is stopped"), True, {}, BrokerUnavailable, False),
-        (LoopStopped("the loop is stopped"), True, {"handed_over": True}, ConnectionLost, True),
+        (LoopStopped("the loop is stopped"), True, {"maybe_sent": True}, ConnectionLost, True),
         (LoopStalled(), True, {}, PublishTimeout, False),
-        (LoopStalled(), True, {"handed_over": True}, PublishTimeout, True),
+        (LoopStalled(), True, {"maybe_sent": True}, PublishTimeout, True),
         # The first call in a process imports the driver on the loop.
         (LoopStalled(), False, {}, BrokerUnavailable, False),
     ],
 )
 def test_loop_that_does_not_answer_tells_what_may_have_happened(error, connected, state, kind, maybe_sent):
-    verdict = unanswered(delivery(**state), error, connected=connected)
+    verdict = unanswered(publication(**state), error, connected=connected)
 
     assert type(verdict) is kind
     assert verdict.maybe_sent is maybe_sent
 
 
 def test_message_that_was_confirmed_is_fine_although_the_loop_does_not_answer():
-    conclude(delivery(handed_over=True, confirmed=True), LoopStalled(), connected=True)
+    conclude(publication(maybe_sent=True, confirmed=True), LoopStalled(), connected=True)
 
 
 def test_message_that_was_not_confirmed_is_an_error_when_the_loop_does_not_answer():
     with pytest.raises(PublishTimeout):
-        conclude(delivery(handed_over=True), LoopStalled(), connected=True)
+        conclude(publication(maybe_sent=True), LoopStalled(), connected=True)
 
 
 @pytest.mark.parametrize("kind", [BrokerRefused, BrokerUnavailable])
 def test_missing_connection_is_told_to_each_message_with_an_error_of_its_own(kind):
     cause = kind("ACCESS_REFUSED")
 
-    error = unavailable(delivery(), cause)
+    error = unavailable(publication(), cause)
 
     assert type(error) is kind
     assert error is not cause
@@ -107,41 +107,41 @@ def test_missing_connection_is_told_to_each_message_with_an_error_of_its_own(kin
 def test_message_behind_a_failed_one_was_not_sent():
     cause = PublishTimeout("no answer", maybe_sent=True)
 
-    error = not_tried(delivery().message, "default", cause)
+    error = not_tried(publication().message, "default", cause)
 
     assert type(error) is BrokerUnavailable
     assert error.maybe_sent is False
     assert "no answer" in str(error)
 
 
-@pytest.mark.parametrize("handed_over", [True, False])
-def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(handed_over):
+@pytest.mark.parametrize("maybe_sent", [True, False])
+def test_failed_middleware_is_the_cause_and_the_outcome_depends_on_when(maybe_sent):
     cause = LookupError("the middleware's own")
 
-    error = middleware_failed(delivery(handed_over=handed_over), cause)
+    error = middleware_failed(publication(maybe_sent=maybe_sent), cause)
 
     assert error.__cause__ is cause
-    assert error.maybe_sent is handed_over
+    assert error.maybe_sent is maybe_sent
     assert "LookupError: the middleware's own" in str(error)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        late(delivery(), None, blocked=False),
-        late(delivery(), DOWN, blocked=False),
-        late(delivery(), None, blocked=True),
-        late(delivery(handed_over=True), None, blocked=False),
-        unanswered(delivery(), LoopStopped("stopped"), connected=True),
-        unanswered(delivery(handed_over=True), LoopStopped("stopped"), connected=True),
-        unanswered(delivery(), LoopStalled(), connected=True),
-        unavailable(delivery(), BrokerRefused("x")),
-        swallowed(delivery()),
-        swallowed(delivery(handed_over=True)),
-        repeated(delivery(in_doubt=True), BrokerUnavailable("x")),
-        broken(delivery(), KeyError("x")),
-        middleware_failed(delivery(), LookupError()),
-        not_tried(delivery().message, "default", PublishError("x")),
+        late(publication(), None, blocked=False),
+        late(publication(), DOWN, blocked=False),
+        late(publication(), None, blocked=True),
+        late(publication(maybe_sent=True), None, blocked=False),
+        unanswered(publication(), LoopStopped("stopped"), connected=True),
+        unanswered(publication(maybe_sent=True), LoopStopped("stopped"), connected=True),
+        unanswered(publication(), LoopStalled(), connected=True),
+        unavailable(publication(), BrokerRefused("x")),
+        swallowed(publication()),
+        swallowed(publication(maybe_sent=True)),
+        repeated(publication(in_doubt=True), BrokerUnavailable("x")),
+        broken(publication(), KeyError("x")),
+        middleware_failed(publication(), LookupError()),
+        not_tried(publication().message, "default", PublishError("x")),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -153,7 +153,7 @@ def test_each_error_names_the_message_and_the_broker_and_shows_no_payload(error)
 
 @pytest.mark.parametrize("in_doubt", [True, False])
 def test_what_an_earlier_attempt_left_in_doubt_stays_so(in_doubt):
-    message = delivery(in_doubt=in_doubt)
+    message = publication(in_doubt=in_doubt)
 
     errors = [
         late(message, DOWN, blocked=False),
@@ -173,7 +173,7 @@ class Strict(PublishError):
 
 @pytest.mark.parametrize("shared", [PublishError("x"), Strict(reason="x")])
 def test_error_that_is_raised_for_two_messages_is_told_to_each_by_an_object_of_its_own(shared):
-    one, two = delivery(), delivery()
+    one, two = publication(), publication()
 
     errors = of_its_own(one, shared), of_its_own(two, shared)
 
@@ -184,7 +184,7 @@ def test_error_that_is_raised_for_two_messages_is_told_to_each_by_an_object_of_i
 
 
 def test_each_caller_gets_an_error_of_its_own():
-    one, two = late(delivery(), DOWN, blocked=False), late(delivery(), DOWN, blocked=False)
+    one, two = late(publication(), DOWN, blocked=False), late(publication(), DOWN, blocked=False)
 
     assert one is not two
 
@@ -225,17 +225,17 @@ def test_error_of_a_bulk_that_stopped_says_where():
 
 
 def test_message_that_was_given_up_is_not_sent_when_the_loop_wakes_up():
-    late_one = delivery()
+    late_one = publication()
 
     assert late_one.give_up()
 
     with pytest.raises(PublishTimeout):
-        late_one.hand_over()
-    assert not late_one.handed_over
+        late_one.begin_sending()
+    assert not late_one.maybe_sent
 
 
 def test_message_that_was_handed_over_cannot_be_given_up():
-    sent = delivery()
-    sent.hand_over()
+    sent = publication()
+    sent.begin_sending()
 
     assert not sent.give_up()

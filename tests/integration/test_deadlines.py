@@ -12,7 +12,7 @@ import pytest
 import trustme
 from faststream.security import SASLPlaintext
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.exceptions import (
     BrokerBlocked,
     BrokerRefused,
@@ -285,11 +285,11 @@ def test_message_that_a_reset_socket_refuses_goes_out_on_the_next_connection(con
     connection = connect(proxy.url)
     connection.send(Message.encode(b"before", queue))
     outcome = queues.SimpleQueue()
-    delivery = Delivery(Message.encode(b"x", queue), "default", timeout=30.0)
+    publication = Publication(Message.encode(b"x", queue), "default", timeout=30.0)
 
     async def publish_after_reset():
         proxy.reset()
-        connection.courier_here().send(delivery, lambda _, error: outcome.put(error))
+        connection.courier_here().send(publication, lambda _, error: outcome.put(error))
 
     loop_thread.run(publish_after_reset, timeout=30)
 

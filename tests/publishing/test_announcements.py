@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import isolate_apps
 
 from faststream_django import Message, publish_on_commit
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.connection.bulk import Chunk
 from faststream_django.exceptions import BrokerUnavailable, MessageUnroutable
 from faststream_django.publishing.announcements import aannounce, aannounce_chunk, announce, announce_chunk
@@ -67,7 +67,7 @@ def test_each_message_of_a_chunk_is_announced_in_order(heard, tell):
     error = MessageUnroutable("lost")
     chunk = Chunk(errors={5: error})
     for index, message in enumerate(messages, start=4):
-        chunk.add(index, Delivery(message, "events"))
+        chunk.add(index, Publication(message, "events"))
 
     tell(chunk)
 
@@ -162,7 +162,7 @@ def test_guide_publishes_again_what_was_lost_after_a_commit():
 def test_interrupted_announcements_go_on_where_they_were():
     chunk, heard = Chunk(), []
     for index in range(3):
-        chunk.add(index, Delivery(Message.encode(index, "orders"), "default"))
+        chunk.add(index, Publication(Message.encode(index, "orders"), "default"))
 
     def receive(sender, message, **arguments):
         heard.append(message.decode())

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from faststream_django.backends.base import Delivery, NotSent, Session, Settled, Verdict
+from faststream_django.backends.base import NotSent, Publication, Session, Settled, Verdict
 from faststream_django.backends.memory.connection import MemoryConnection
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.backends.rabbit.backend import RabbitBackend
@@ -51,50 +51,57 @@ class MemorySession(Session):
         self._server = server
         self._flow = asyncio.Lock()
         self._topology_errors: dict[str, str] = {}
-        self._tasks: dict[Delivery, asyncio.Task[None]] = {}
+        self._tasks: dict[Publication, asyncio.Task[None]] = {}
 
     async def open(self, settings: BrokerSettings) -> None:
         await Topology(settings).declare(self._connection.channel, self._topology_errors)
         self._channel = await self._connection.channel(on_return_raises=True)
 
-    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:  # noqa: ARG002
-        delivery.sent_as, delivery.settled = message, settled
-        task = asyncio.get_running_loop().create_task(self._publish(message, delivery))
-        self._tasks[delivery] = task
-        task.add_done_callback(lambda _: self._tasks.pop(delivery, None))
+    def post(
+        self,
+        message: Message,
+        publication: Publication,
+        settled: Settled,
+        *,
+        more: bool = False,  # noqa: ARG002
+    ) -> None:
+        publication.sent_as, publication.settled = message, settled
+        task = asyncio.get_running_loop().create_task(self._publish(message, publication))
+        self._tasks[publication] = task
+        task.add_done_callback(lambda _: self._tasks.pop(publication, None))
 
     async def declare(
         self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
     ) -> dict[str, str]:
         return await declare_now(self._connection.channel, queues, exchanges)
 
-    def withdraw(self, delivery: Delivery) -> None:
-        delivery.settled = None
-        if delivery in self._tasks:
-            self._tasks[delivery].cancel()
+    def withdraw(self, publication: Publication) -> None:
+        publication.settled = None
+        if publication in self._tasks:
+            self._tasks[publication].cancel()
 
     @property
     def heard_at(self) -> float:
         return time.monotonic()
 
-    async def _publish(self, message: Message, delivery: Delivery) -> None:
+    async def _publish(self, message: Message, publication: Publication) -> None:
         verdict: Verdict = None
         try:
-            await self._transmit(message, delivery)
+            await self._transmit(message, publication)
         except (NotSent, PublishTimeout) as error:  # the session has ended, or the caller has given up
             verdict = error
         except Exception as error:  # noqa: BLE001 - translated
-            verdict = publish_error(error, delivery, newest=True)
+            verdict = publish_error(error, publication, newest=True)
             if isinstance(verdict, MessageUnroutable):
                 verdict = explained(verdict, message, self._topology_errors)
-        if delivery.settled is not None:
-            delivery.settled(delivery, verdict)
+        if publication.settled is not None:
+            publication.settled(publication, verdict)
 
-    async def _transmit(self, message: Message, delivery: Delivery) -> None:
+    async def _transmit(self, message: Message, publication: Publication) -> None:
         await self._flow_control()
         if self.closed.done():
             raise NotSent(self.closed.result())
-        delivery.hand_over()
+        publication.begin_sending()
         await basic_publish(self._channel, message)
 
     async def _flow_control(self) -> None:

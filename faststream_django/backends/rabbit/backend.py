@@ -18,7 +18,7 @@ from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
 from yarl import URL
 
-from faststream_django.backends.base import Backend, Delivery, Session, Transmit
+from faststream_django.backends.base import Backend, Publication, Session, Transmit
 from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire, quieten_aiormq
 from faststream_django.backends.rabbit.errors import connect_error, drop_frames
 from faststream_django.backends.rabbit.session import RabbitSession
@@ -60,10 +60,10 @@ class RabbitBackend(Backend):
     def is_direct(self) -> bool:
         return not self.broker.middlewares
 
-    async def process(self, delivery: Delivery, transmit: Transmit) -> None:
+    async def process(self, publication: Publication, transmit: Transmit) -> None:
         broker = self.broker
-        command = _command(delivery.message)
-        producer: Any = _Producer(delivery, transmit)  # of ProducerProto, publish() alone is used here
+        command = _command(publication.message)
+        producer: Any = _Producer(publication, transmit)  # of ProducerProto, publish() alone is used here
         await broker._basic_publish(command, producer=producer)  # noqa: SLF001
 
     async def connect(self, url: str) -> Session:
@@ -95,12 +95,12 @@ class RabbitBackend(Backend):
 class _Producer:
     """The end of FastStream's chain of middlewares: hands what they made of the message to us."""
 
-    def __init__(self, delivery: Delivery, transmit: Transmit) -> None:
-        self._delivery = delivery
+    def __init__(self, publication: Publication, transmit: Transmit) -> None:
+        self._publication = publication
         self._transmit = transmit
 
     async def publish(self, cmd: RabbitPublishCommand) -> None:
-        await self._transmit(_message(cmd, self._delivery))
+        await self._transmit(_message(cmd, self._publication))
 
 
 def _command(message: Message) -> RabbitPublishCommand:
@@ -125,15 +125,15 @@ def _command(message: Message) -> RabbitPublishCommand:
     )
 
 
-def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
+def _message(command: RabbitPublishCommand, publication: Publication) -> Message:
     """Validate again what the middlewares may have changed: it must not hurt other messages."""
     options: dict[str, Any] = dict(command.message_options)
     if options.pop("user_id", None) is not None:
         raise InvalidMessage(
             "A publish middleware set user_id: RabbitMQ closes the channel of everybody if it is not the "
             "user of the connection. Use a header instead.",
-            message_id=delivery.message.message_id,
-            broker=delivery.broker,
+            message_id=publication.message.message_id,
+            broker=publication.broker,
         )
     return Message.encode(
         command.body,
@@ -143,7 +143,7 @@ def _message(command: RabbitPublishCommand, delivery: Delivery) -> Message:
         correlation_id=command.correlation_id,
         reply_to=command.reply_to or None,
         mandatory=command.publish_options.get("mandatory"),
-        broker=delivery.broker,
+        broker=publication.broker,
         max_bytes=2**27,
         **options,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiormq.abc import AbstractChannel
 
-from faststream_django.backends.base import Delivery, Verdict
+from faststream_django.backends.base import Publication, Verdict
 from faststream_django.backends.rabbit.errors import connection_lost, explained, unwritable
 from faststream_django.exceptions import MessageUnroutable, PublishTimeout
 from faststream_django.messages.message import Message
@@ -30,10 +30,10 @@ class PublishChannel(ABC):
         self._topology_errors = topology_errors
         self._tag = 0
         # By delivery tag. What nobody waits for stays until it is confirmed, for the sake of its id.
-        self._unconfirmed: dict[int, Delivery] = {}
+        self._unconfirmed: dict[int, Publication] = {}
         self._ids: dict[str, int] = {}
         # By id, those that wait for an earlier message with theirs, and where they came from.
-        self.aside: dict[str, dict[Delivery, OrderedDict[Delivery, None]]] = {}
+        self.aside: dict[str, dict[Publication, OrderedDict[Publication, None]]] = {}
         self._waiting = 0
         self.is_proven = False
         """The broker has answered, so the channel will not be closed for what was written before."""
@@ -51,26 +51,26 @@ class PublishChannel(ABC):
         return not self._waiting
 
     @abstractmethod
-    def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
+    def write(self, pending: OrderedDict[Publication, None], most: int) -> None:
         """Take messages from the front and write them, as far as the socket takes them.
 
         A message steps aside as long as an earlier one with its id is not confirmed: basic.return names the
         message by nothing else. The others pass.
         """
 
-    def forget(self, delivery: Delivery) -> None:
+    def forget(self, publication: Publication) -> None:
         """Nobody waits for this verdict any more: what stays until it comes is the id, not the body."""
-        if delivery.settled is not None:
-            delivery.settled = None
+        if publication.settled is not None:
+            publication.settled = None
             self._waiting -= 1
-            message = replace(delivery.sent_as, body=b"", headers={})
-            self._unconfirmed[delivery.tag] = Delivery(message, delivery.broker)
+            message = replace(publication.sent_as, body=b"", headers={})
+            self._unconfirmed[publication.tag] = Publication(message, publication.broker)
 
-    def leave(self, delivery: Delivery) -> None:
+    def leave(self, publication: Publication) -> None:
         """Forget a message that has stepped aside."""
-        message_id = delivery.sent_as.message_id
+        message_id = publication.sent_as.message_id
         same = self.aside.get(message_id, {})
-        same.pop(delivery, None)
+        same.pop(publication, None)
         if not same:
             self.aside.pop(message_id, None)
 
@@ -89,66 +89,66 @@ class PublishChannel(ABC):
 
     def lose(self, reason: str) -> None:
         """End with the connection."""
-        self._end(lambda delivery: connection_lost(delivery, reason))
+        self._end(lambda publication: connection_lost(publication, reason))
 
-    def _take(self, pending: OrderedDict[Delivery, None]) -> tuple[Delivery, Message] | None:
+    def _take(self, pending: OrderedDict[Publication, None]) -> tuple[Publication, Message] | None:
         """Take the first message of which none with its id is on its way."""
         while pending:
-            delivery, _ = pending.popitem(last=False)
-            message = delivery.sent_as
+            publication, _ = pending.popitem(last=False)
+            message = publication.sent_as
             if message.message_id not in self._ids:
-                return delivery, message
-            self.aside.setdefault(message.message_id, {})[delivery] = pending
+                return publication, message
+            self.aside.setdefault(message.message_id, {})[publication] = pending
         return None
 
     def _release(self, message_id: str) -> None:
-        for delivery, pending in reversed(self.aside.pop(message_id).items()):
-            pending[delivery] = None
-            pending.move_to_end(delivery, last=False)
+        for publication, pending in reversed(self.aside.pop(message_id).items()):
+            pending[publication] = None
+            pending.move_to_end(publication, last=False)
 
-    def _note(self, delivery: Delivery, message: Message) -> None:
+    def _note(self, publication: Publication, message: Message) -> None:
         """Count a message that is about to be written."""
-        delivery.hand_over()
+        publication.begin_sending()
         self._tag += 1
-        delivery.channel, delivery.tag = self, self._tag
-        self._unconfirmed[self._tag] = delivery
+        publication.channel, publication.tag = self, self._tag
+        self._unconfirmed[self._tag] = publication
         self._ids[message.message_id] = self._tag
         self._waiting += 1
 
-    def _settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        settled, delivery.settled = delivery.settled, None
+    def _settle(self, publication: Publication, verdict: Verdict) -> None:
+        settled, publication.settled = publication.settled, None
         if settled is not None:
             self._waiting -= 1
             if isinstance(verdict, MessageUnroutable):
-                verdict = explained(verdict, delivery.sent_as, self._topology_errors)
-            settled(delivery, verdict)
+                verdict = explained(verdict, publication.sent_as, self._topology_errors)
+            settled(publication, verdict)
 
     def _answered(self, nacks: int) -> None:
         self.is_proven = True
         self.nacks = self.nacks + nacks if nacks else 0
         self._on_answer()
 
-    def _end(self, verdict: Callable[[Delivery], Verdict]) -> None:
+    def _end(self, verdict: Callable[[Publication], Verdict]) -> None:
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         self._ids.clear()
         self.release()
-        for delivery in unconfirmed.values():
-            self._settle(delivery, verdict(delivery))
+        for publication in unconfirmed.values():
+            self._settle(publication, verdict(publication))
 
-    def _discharge(self, tag: int) -> Delivery | None:
+    def _discharge(self, tag: int) -> Publication | None:
         """Remove a message from those that are unconfirmed."""
-        delivery = self._unconfirmed.pop(tag, None)
-        if delivery is not None:
-            message_id = delivery.sent_as.message_id
+        publication = self._unconfirmed.pop(tag, None)
+        if publication is not None:
+            message_id = publication.sent_as.message_id
             self._ids.pop(message_id, None)
             if self.aside and message_id in self.aside:
                 self._release(message_id)
-        return delivery
+        return publication
 
 
-def refuse(delivery: Delivery, error: Exception) -> None:
+def refuse(publication: Publication, error: Exception) -> None:
     """Conclude a message that was not written."""
-    settled, delivery.settled = delivery.settled, None
+    settled, publication.settled = publication.settled, None
     if settled is None:
         return
-    settled(delivery, error if isinstance(error, PublishTimeout) else unwritable(delivery, error))
+    settled(publication, error if isinstance(error, PublishTimeout) else unwritable(publication, error))

@@ -23,7 +23,7 @@ from aiormq.exceptions import (
 )
 from aiormq.exceptions import PublishError as Returned
 
-from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.base import NotSent, Publication
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -82,46 +82,46 @@ def drop_frames(error: BaseException) -> None:
         each = each.__cause__ or each.__context__
 
 
-def publish_error(error: BaseException, delivery: Delivery, *, newest: bool) -> PublishError | NotSent:
+def publish_error(error: BaseException, publication: Publication, *, newest: bool) -> PublishError | NotSent:
     """Translate what ended a publish, or its channel, into the verdict on one message.
 
     `newest` tells that no other message was written to the channel after this one. The broker takes the
     messages of a channel in turn, and none after the one it closes the channel for: the newest was
     certainly not routed. An earlier one may be in its queue and only wait for its confirm.
     """
-    message = delivery.sent_as
+    message = publication.sent_as
     if isinstance(error, ChannelInvalidStateError):
         # aiormq checks the state before it writes: https://github.com/mosquito/aiormq (Channel.lock)
-        delivery.handed_over = False
+        publication.maybe_sent = False
         return NotSent(str(error))
     if isinstance(error, Returned):
-        return unroutable(delivery)
+        return unroutable(publication)
     if isinstance(error, DeliveryError):
-        return rejected(delivery)
+        return rejected(publication)
     if isinstance(error, ChannelClosed) and newest and _is_about(error, message):
-        verdict = _channel_verdict(error, delivery)
+        verdict = _channel_verdict(error, publication)
         if verdict is not None:
             return verdict
     if isinstance(error, TypeError | ValueError | AttributeError | OverflowError | struct.error):
-        delivery.handed_over = False
-        return unwritable(delivery, error)
-    return connection_lost(delivery, _reason(error))
+        publication.maybe_sent = False
+        return unwritable(publication, error)
+    return connection_lost(publication, _reason(error))
 
 
-def unroutable(delivery: Delivery) -> MessageUnroutable:
+def unroutable(publication: Publication) -> MessageUnroutable:
     """basic.return."""
-    message = delivery.sent_as
+    message = publication.sent_as
     return MessageUnroutable(
         f"message {message.message_id} was returned: no queue is bound to exchange {message.exchange!r} "
         f"for routing key {message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) or pass "
         "mandatory=False.",
-        **_about(delivery),
+        **_about(publication),
     )
 
 
-def rejected(delivery: Delivery) -> MessageRejected:
+def rejected(publication: Publication) -> MessageRejected:
     """basic.nack: one queue refused the message; others may have taken it, where others may be bound."""
-    message = delivery.sent_as
+    message = publication.sent_as
     maybe_sent = bool(message.exchange) or not {"CC", "BCC"}.isdisjoint(message.headers)
     advice = (
         "Other queues that are bound there may have it; publish it again with the same message_id only if "
@@ -133,24 +133,24 @@ def rejected(delivery: Delivery) -> MessageRejected:
         f"message {message.message_id} was refused by the broker (basic.nack): a queue is full or its leader "
         f"is gone. {advice}",
         maybe_sent=maybe_sent,
-        **_about(delivery),
+        **_about(publication),
     )
 
 
-def connection_lost(delivery: Delivery, reason: str) -> ConnectionLost:
+def connection_lost(publication: Publication, reason: str) -> ConnectionLost:
     """No verdict will come for a message that was written."""
     return ConnectionLost(
-        f"message {delivery.sent_as.message_id}: the connection broke before the broker confirmed it "
+        f"message {publication.sent_as.message_id}: the connection broke before the broker confirmed it "
         f"({reason}). The broker may have it; publish it again with the same message_id only if consumers "
         "ignore duplicates.",
-        **_about(delivery),
+        **_about(publication),
     )
 
 
-def unwritable(delivery: Delivery, error: BaseException) -> InvalidMessage:
+def unwritable(publication: Publication, error: BaseException) -> InvalidMessage:
     """A message that was made by hand, and has no frames."""
     return InvalidMessage(
-        f"message {delivery.sent_as.message_id} cannot be written as AMQP: {error}", **_about(delivery)
+        f"message {publication.sent_as.message_id} cannot be written as AMQP: {error}", **_about(publication)
     )
 
 
@@ -169,8 +169,8 @@ def explained(
     )
 
 
-def _channel_verdict(error: ChannelClosed, delivery: Delivery) -> PublishError | None:
-    name, about = f"message {delivery.sent_as.message_id}", _about(delivery)
+def _channel_verdict(error: ChannelClosed, publication: Publication) -> PublishError | None:
+    name, about = f"message {publication.sent_as.message_id}", _about(publication)
     if isinstance(error, ChannelNotFoundEntity):
         return MessageUnroutable(f"{name} was not routed: {words(error)}.", **about)
     if isinstance(error, ChannelAccessRefused):
@@ -183,8 +183,8 @@ def _channel_verdict(error: ChannelClosed, delivery: Delivery) -> PublishError |
     return None
 
 
-def _about(delivery: Delivery) -> dict[str, Any]:
-    return {"message_id": delivery.sent_as.message_id, "broker": delivery.broker}
+def _about(publication: Publication) -> dict[str, Any]:
+    return {"message_id": publication.sent_as.message_id, "broker": publication.broker}
 
 
 def _is_about(error: ChannelClosed, message: Message) -> bool:

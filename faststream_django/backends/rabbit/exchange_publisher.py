@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.rabbit.channel import PublishChannel
 
 __all__ = ["Line", "Lines"]
@@ -52,10 +52,10 @@ class Lines:
         for line in tuple(self._lines.values()):
             line.flush()
 
-    def withdraw(self, delivery: Delivery) -> None:
-        line = self._lines.get(delivery.sent_as.exchange)
+    def withdraw(self, publication: Publication) -> None:
+        line = self._lines.get(publication.sent_as.exchange)
         if line is not None:
-            line.withdraw(delivery)
+            line.withdraw(publication)
 
     def lose(self, reason: str) -> None:
         for line in self._lines.values():
@@ -116,7 +116,7 @@ class Line:
     """
 
     def __init__(self, open_channel: OpenChannel, lines: Lines | None = None) -> None:
-        self.pending: OrderedDict[Delivery, None] = OrderedDict()
+        self.pending: OrderedDict[Publication, None] = OrderedDict()
         self._open_channel = open_channel
         self._lines = lines
         self._loop = asyncio.get_running_loop()
@@ -148,18 +148,18 @@ class Line:
         elif channel.is_idle:
             channel.write(self.pending, 1)
 
-    def withdraw(self, delivery: Delivery) -> None:
+    def withdraw(self, publication: Publication) -> None:
         """Forget a message that nobody waits for; what waited for its verdict goes on."""
-        if delivery.settled is None:
+        if publication.settled is None:
             return
-        if delivery.channel is None:
-            delivery.settled = None
-            if delivery in self.pending:
-                del self.pending[delivery]
+        if publication.channel is None:
+            publication.settled = None
+            if publication in self.pending:
+                del self.pending[publication]
             elif self._channel is not None:
-                self._channel.leave(delivery)
+                self._channel.leave(publication)
             return
-        delivery.channel.forget(delivery)
+        publication.channel.forget(publication)
         # Not at once: those that are withdrawn in the same round of the loop are not to be sent first.
         self._loop.call_soon(self._on_answer)
 
@@ -172,10 +172,10 @@ class Line:
             if channel is not None:
                 channel.lose(reason)
         while self.pending:
-            delivery, _ = self.pending.popitem(last=False)
-            settled, delivery.settled = delivery.settled, None
+            publication, _ = self.pending.popitem(last=False)
+            settled, publication.settled = publication.settled, None
             if settled is not None:
-                settled(delivery, NotSent(reason))
+                settled(publication, NotSent(reason))
 
     async def close(self) -> None:
         """Close the channel."""

@@ -13,7 +13,7 @@ from aiormq.channel import exception_by_code
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.backends.rabbit.channel import PublishChannel, refuse
 from faststream_django.backends.rabbit.errors import publish_error, rejected, unroutable
 from faststream_django.backends.rabbit.frames import publish_frames
@@ -54,18 +54,18 @@ class FastChannel(PublishChannel):
     def is_closed(self) -> bool:
         return self._has_ended or self._channel.is_closed
 
-    def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
+    def write(self, pending: OrderedDict[Publication, None], most: int) -> None:
         if not self._wire.may_write():
             return
         parts: list[bytes] = []
         size, before = 0, self._tag
         while pending and most and (taken := self._take(pending)) is not None:
-            delivery, message = taken
+            publication, message = taken
             try:
                 frames = publish_frames(message, self._number, self._frame_max)
-                self._note(delivery, message)
+                self._note(publication, message)
             except Exception as error:  # noqa: BLE001 - a hand-made message, or one that was given up
-                refuse(delivery, error)
+                refuse(publication, error)
                 continue
             parts.append(frames)
             size += len(frames)
@@ -80,16 +80,16 @@ class FastChannel(PublishChannel):
         if parts and not self._wire.write(b"".join(parts)):
             self._take_back(before, pending)
 
-    def _take_back(self, before: int, pending: OrderedDict[Delivery, None]) -> None:
+    def _take_back(self, before: int, pending: OrderedDict[Publication, None]) -> None:
         """Put the messages after this tag where they came from: the socket took none of them."""
         while self._tag > before:
-            delivery = self._discharge(self._tag)
+            publication = self._discharge(self._tag)
             self._tag -= 1
-            if delivery is not None:
+            if publication is not None:
                 self._waiting -= 1
-                delivery.handed_over, delivery.channel = False, None
-                pending[delivery] = None
-                pending.move_to_end(delivery, last=False)
+                publication.maybe_sent, publication.channel = False, None
+                pending[publication] = None
+                pending.move_to_end(publication, last=False)
 
     async def close(self) -> None:
         await super().close()
@@ -114,11 +114,11 @@ class FastChannel(PublishChannel):
     def _confirm(self, tag: int, *, multiple: bool, is_nack: bool) -> None:
         nacks = 0
         for each in range(self._confirmed + 1, tag + 1) if multiple else (tag,):
-            delivery = self._discharge(each)
-            if delivery is None:
+            publication = self._discharge(each)
+            if publication is None:
                 continue
             nacks += is_nack
-            self._settle(delivery, rejected(delivery) if is_nack else None)
+            self._settle(publication, rejected(publication) if is_nack else None)
         if multiple:
             self._confirmed = tag
         elif not self._unconfirmed:
@@ -130,9 +130,9 @@ class FastChannel(PublishChannel):
         if returned.add(pamqp.frame.unmarshal(frame)[2]):
             tag = self._ids.get(returned.message_id)
             self._return = None
-            delivery = None if tag is None else self._unconfirmed.get(tag)
-            if delivery is not None:
-                self._settle(delivery, unroutable(delivery))
+            publication = None if tag is None else self._unconfirmed.get(tag)
+            if publication is not None:
+                self._settle(publication, unroutable(publication))
         return True
 
     def _on_close(self, frame: bytes) -> None:
@@ -142,7 +142,7 @@ class FastChannel(PublishChannel):
         self._wire.receivers.pop(self._number, None)
         newest = self._tag
         error = exception_by_code(close)
-        self._end(lambda delivery: publish_error(error, delivery, newest=delivery.tag == newest))
+        self._end(lambda publication: publish_error(error, publication, newest=publication.tag == newest))
         self._on_answer()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from aiormq.abc import AbstractChannel
 
-from faststream_django.backends.base import Delivery, Verdict
+from faststream_django.backends.base import Publication, Verdict
 from faststream_django.backends.rabbit.channel import PublishChannel, refuse
 from faststream_django.backends.rabbit.errors import publish_error
 from faststream_django.backends.rabbit.frames import check_properties
@@ -37,26 +37,26 @@ class PlainChannel(PublishChannel):
     def is_closed(self) -> bool:
         return self._channel.is_closed
 
-    def write(self, pending: OrderedDict[Delivery, None], most: int) -> None:
+    def write(self, pending: OrderedDict[Publication, None], most: int) -> None:
         while pending and most and (taken := self._take(pending)) is not None:
-            delivery, message = taken
+            publication, message = taken
             try:
                 check_properties(message, self._frame_max)
-                self._note(delivery, message)
+                self._note(publication, message)
             except Exception as error:  # noqa: BLE001 - a hand-made message, or one that was given up
-                refuse(delivery, error)
+                refuse(publication, error)
                 continue
             most -= 1
-            task = asyncio.get_running_loop().create_task(self._publish(delivery, message))
+            task = asyncio.get_running_loop().create_task(self._publish(publication, message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _publish(self, delivery: Delivery, message: Message) -> None:
+    async def _publish(self, publication: Publication, message: Message) -> None:
         verdict: Verdict = None
         try:
             await basic_publish(self._channel, message)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - translated
-            verdict = publish_error(error, delivery, newest=delivery.tag == self._tag)
-        if self._discharge(delivery.tag) is not None:
-            self._settle(delivery, verdict)
+            verdict = publish_error(error, publication, newest=publication.tag == self._tag)
+        if self._discharge(publication.tag) is not None:
+            self._settle(publication, verdict)
             self._answered(int(isinstance(verdict, MessageRejected) and not self.is_closed))

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from faststream_django.backends.base import Delivery, NotSent, Session, Settled
+from faststream_django.backends.base import NotSent, Publication, Session, Settled
 from faststream_django.backends.rabbit.channel import PublishChannel
 from faststream_django.backends.rabbit.connection import RabbitConnection
 from faststream_django.backends.rabbit.exchange_publisher import Line, Lines
@@ -61,14 +61,16 @@ class RabbitSession(Session):
         if self._topology:
             self._in_background(self._declare())
 
-    def post(self, message: Message, delivery: Delivery, settled: Settled, *, more: bool = False) -> None:
+    def post(
+        self, message: Message, publication: Publication, settled: Settled, *, more: bool = False
+    ) -> None:
         if self.closed.done():
-            settled(delivery, NotSent(self.closed.result()))
+            settled(publication, NotSent(self.closed.result()))
             return
-        delivery.sent_as, delivery.settled, delivery.channel = message, settled, None
+        publication.sent_as, publication.settled, publication.channel = message, settled, None
         line = self._lines[message.exchange]
         is_alone = not more and line.is_idle
-        line.pending[delivery] = None
+        line.pending[publication] = None
         if is_alone and self._is_ready and self._connection.is_writable:
             line.flush()
         elif line not in self._to_flush:
@@ -77,13 +79,13 @@ class RabbitSession(Session):
                 self._loop.call_soon(self._flush)
             self._to_flush.add(line)
 
-    def withdraw(self, delivery: Delivery) -> None:
-        self._lines.withdraw(delivery)
+    def withdraw(self, publication: Publication) -> None:
+        self._lines.withdraw(publication)
 
-    def what_holds(self, delivery: Delivery) -> str:
+    def what_holds(self, publication: Publication) -> str:
         if not self._is_ready:
             return "the queues and exchanges of FASTSTREAM are still being declared"
-        return self._lines.what_holds(delivery.sent_as.exchange)
+        return self._lines.what_holds(publication.sent_as.exchange)
 
     @property
     def is_blocked(self) -> bool:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.memory import MemoryBackend
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import broker_settings_from
@@ -18,7 +18,7 @@ async def connect(url, **entry):
 async def send(session, payload="x", queue="", exchange=None, **options):
     message = Message.encode(payload, queue, exchange, **options)
     verdict = asyncio.get_running_loop().create_future()
-    session.post(message, Delivery(message, "default"), lambda _, result: verdict.set_result(result))
+    session.post(message, Publication(message, "default"), lambda _, result: verdict.set_result(result))
     if error := await verdict:
         raise error
 

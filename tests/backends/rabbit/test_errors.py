@@ -10,7 +10,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.rabbit.errors import connect_error, explained, publish_error, unroutable
 from faststream_django.exceptions import (
     BrokerRefused,
@@ -23,9 +23,9 @@ from faststream_django.exceptions import (
 from faststream_django.messages import Message
 
 
-def delivery(**options):
-    sent = Delivery(Message.encode(b"secret", message_id="m", **{"queue": "orders", **options}), "default")
-    sent.hand_over()
+def publication(**options):
+    sent = Publication(Message.encode(b"secret", message_id="m", **{"queue": "orders", **options}), "default")
+    sent.begin_sending()
     return sent
 
 
@@ -91,7 +91,7 @@ NO_EXCHANGE = "NOT_FOUND - no exchange 'events' in vhost '/'"
     ids=lambda value: type(value).__name__,
 )
 def test_failed_publish_gets_the_verdict_that_is_known(error, newest, kind):
-    verdict = publish_error(error, delivery(exchange="events"), newest=newest)
+    verdict = publish_error(error, publication(exchange="events"), newest=newest)
 
     assert type(verdict) is kind
     if kind is not NotSent:
@@ -109,7 +109,7 @@ def test_failed_publish_gets_the_verdict_that_is_known(error, newest, kind):
     ],
 )
 def test_default_exchange_has_several_names(text, is_about):
-    verdict = publish_error(aiormq.ChannelAccessRefused(text), delivery(), newest=True)
+    verdict = publish_error(aiormq.ChannelAccessRefused(text), publication(), newest=True)
 
     assert type(verdict) is (MessageRejected if is_about else ConnectionLost)
 
@@ -126,7 +126,7 @@ def test_default_exchange_has_several_names(text, is_about):
 )
 def test_nack_is_no_certainty_where_several_queues_may_take_the_message(options, maybe_sent):
     """One full queue refuses it for all of them."""
-    verdict = publish_error(aiormq.DeliveryError(None, None), delivery(**options), newest=True)
+    verdict = publish_error(aiormq.DeliveryError(None, None), publication(**options), newest=True)
 
     assert type(verdict) is MessageRejected
     assert verdict.maybe_sent is maybe_sent
@@ -134,7 +134,7 @@ def test_nack_is_no_certainty_where_several_queues_may_take_the_message(options,
 
 
 def test_unroutable_message_tells_why_its_queue_is_not_there():
-    sent = delivery()
+    sent = publication()
 
     told = explained(unroutable(sent), sent.sent_as, {"orders": "PRECONDITION_FAILED"})
     untold = explained(unroutable(sent), sent.sent_as, {"other": "PRECONDITION_FAILED"})
@@ -156,6 +156,6 @@ def test_dot_at_the_end_of_the_brokers_words_is_left_out(kind):
 def test_dot_at_the_end_of_the_words_about_a_message_is_not_doubled():
     error = aiormq.ChannelPreconditionFailed("PRECONDITION_FAILED - too large.")
 
-    text = str(publish_error(error, delivery(), newest=True))
+    text = str(publish_error(error, publication(), newest=True))
 
     assert text.endswith("PRECONDITION_FAILED - too large.")

@@ -5,7 +5,7 @@ import asyncio
 import pamqp.frame
 from pamqp.commands import Basic, Channel
 
-from faststream_django.backends.base import Delivery, NotSent
+from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.rabbit import exchange_publisher
 from faststream_django.backends.rabbit.exchange_publisher import Line
 from faststream_django.backends.rabbit.fast_channel import FastChannel
@@ -50,12 +50,12 @@ class Channels:
 def post(line, *message_ids, verdicts=None):
     verdicts = [] if verdicts is None else verdicts
     for message_id in message_ids:
-        delivery = Delivery(Message.encode(b"x", "orders", message_id=message_id), "default")
-        delivery.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
-        line.pending[delivery] = None
-    deliveries = tuple(line.pending)
+        publication = Publication(Message.encode(b"x", "orders", message_id=message_id), "default")
+        publication.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
+        line.pending[publication] = None
+    publications = tuple(line.pending)
     line.flush()
-    return deliveries
+    return publications
 
 
 async def rounds(count=5):
@@ -174,7 +174,7 @@ def test_messages_go_on_when_the_first_on_a_channel_is_given_up():
         line.withdraw(first)
         line.withdraw(second)  # in the same round: it is not sent any more
         await rounds()
-        return channels.opened[0].written, third.handed_over, second.handed_over
+        return channels.opened[0].written, third.maybe_sent, second.maybe_sent
 
     assert asyncio.run(main()) == (["a", "c"], True, False)
 

@@ -14,7 +14,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
-from faststream_django.backends.base import Delivery
+from faststream_django.backends.base import Publication
 from faststream_django.backends.rabbit.fast_channel import FastChannel
 from faststream_django.backends.rabbit.wire import HEARTBEAT_FRAME, Wire, _Protocol, _Tap
 from faststream_django.exceptions import ConnectionLost, MessageRejected, MessageUnroutable
@@ -176,9 +176,11 @@ class Desk:
     def write(self, *message_ids):
         pending = OrderedDict()
         for message_id in message_ids:
-            delivery = Delivery(Message.encode(b"x", "orders", message_id=message_id), "default")
-            delivery.settled = lambda each, verdict: self.verdicts.append((each.message.message_id, verdict))
-            pending[delivery] = None
+            publication = Publication(Message.encode(b"x", "orders", message_id=message_id), "default")
+            publication.settled = lambda each, verdict: self.verdicts.append(
+                (each.message.message_id, verdict)
+            )
+            pending[publication] = None
         self.channel.write(pending, len(pending))
         self.pending = pending
 
@@ -272,9 +274,9 @@ def test_message_waits_for_an_earlier_one_with_its_id():
 
 def test_id_of_a_forgotten_message_stays_taken_until_its_confirm():
     desk = Desk("a")
-    (delivery,) = desk.channel._unconfirmed.values()
+    (publication,) = desk.channel._unconfirmed.values()
 
-    desk.channel.forget(delivery)
+    desk.channel.forget(publication)
     desk.write("a")
 
     assert desk.channel.is_idle
@@ -284,12 +286,12 @@ def test_id_of_a_forgotten_message_stays_taken_until_its_confirm():
 def test_body_of_a_forgotten_message_is_dropped():
     """The broker may stay silent for long, and no window counts what was given up."""
     desk = Desk("a")
-    (delivery,) = desk.channel._unconfirmed.values()
+    (publication,) = desk.channel._unconfirmed.values()
 
-    desk.channel.forget(delivery)
+    desk.channel.forget(publication)
 
     kept = desk.channel._unconfirmed.values()
-    assert delivery not in kept
+    assert publication not in kept
     assert [(each.sent_as.message_id, each.message.body, each.sent_as.body) for each in kept] == [
         ("a", b"", b"")
     ]
@@ -300,8 +302,8 @@ def test_message_that_stepped_aside_can_be_withdrawn():
     desk.write("a", "a")
     (aside,) = desk.channel.aside.values()
 
-    for delivery in tuple(aside):
-        desk.channel.leave(delivery)
+    for publication in tuple(aside):
+        desk.channel.leave(publication)
 
     assert desk.channel.aside == {}
     desk.feed(Basic.Ack(1))
@@ -332,9 +334,9 @@ def test_message_without_frames_is_refused_and_the_others_are_written():
     good = Message.encode(b"x", "orders", message_id="good")
     pending = OrderedDict()
     for message in (dataclasses.replace(good, message_id="bad", priority=300), good):
-        delivery = Delivery(message, "default")
-        delivery.settled = lambda each, verdict: desk.verdicts.append((each.message.message_id, verdict))
-        pending[delivery] = None
+        publication = Publication(message, "default")
+        publication.settled = lambda each, verdict: desk.verdicts.append((each.message.message_id, verdict))
+        pending[publication] = None
 
     desk.channel.write(pending, 2)
     desk.feed(Basic.Ack(1))
@@ -345,10 +347,10 @@ def test_message_without_frames_is_refused_and_the_others_are_written():
 
 def test_message_whose_caller_has_gone_is_not_written():
     desk = Desk()
-    delivery = Delivery(Message.encode(b"x", "orders"), "default")
-    delivery.give_up()
+    publication = Publication(Message.encode(b"x", "orders"), "default")
+    publication.give_up()
 
-    desk.channel.write(OrderedDict([(delivery, None)]), 1)
+    desk.channel.write(OrderedDict([(publication, None)]), 1)
 
     assert not desk.transport.written
 
@@ -375,7 +377,7 @@ def test_what_the_socket_refused_whole_is_taken_back(new_loop):
             peer, _ = server.accept()
             channel = FastChannel(DriverChannel(), list, {}, wire, 131_072)
             pending = OrderedDict.fromkeys(
-                Delivery(Message.encode(b"x", "orders", message_id=name), "default") for name in names
+                Publication(Message.encode(b"x", "orders", message_id=name), "default") for name in names
             )
             channel.write(pending, 1)
             peer.recv(4096)
@@ -390,5 +392,5 @@ def test_what_the_socket_refused_whole_is_taken_back(new_loop):
         left, taken_back, channel = runner.run(main())
 
     assert taken_back == left
-    assert not any(delivery.handed_over for delivery in left)
+    assert not any(publication.maybe_sent for publication in left)
     assert [each.sent_as.message_id for each in channel._unconfirmed.values()] == ["a"]
