@@ -60,14 +60,14 @@ class RecordingSender:
     async def asend(self, message, timeout=None, caller=None):
         self.send(message, timeout)
 
-    def send_many(self, items, timeout=None, settled=lambda chunk: None):
+    def send_many(self, items, timeout=None, on_settled=lambda chunk: None):
         result, chunk = self._settle(list(items), timeout)
-        settled(chunk)
+        on_settled(chunk)
         return result
 
-    async def asend_many(self, items, timeout=None, settled=None):
+    async def asend_many(self, items, timeout=None, on_settled=None):
         result, chunk = self._settle([item async for item in items], timeout)
-        await settled(chunk)
+        await on_settled(chunk)
         return result
 
     def _settle(self, messages, timeout):

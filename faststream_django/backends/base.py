@@ -51,7 +51,7 @@ class Publication:
     """Nobody waits for it any more: its first frame is not written."""
 
     # The courier's, and the bulk's.
-    done: Callable[[Publication, BaseException | None], None] | None = None
+    on_done: Callable[[Publication, BaseException | None], None] | None = None
     """Told once what came of it; None before it is on its way and after."""
     confirmed: bool = False
     """The broker took responsibility for it."""
@@ -69,7 +69,7 @@ class Publication:
     """What the middlewares made of the message."""
     maybe_sent: bool = False
     """Its frames may have reached the broker: without a verdict the outcome is unknown."""
-    settled: Settled | None = None
+    on_settled: Settled | None = None
     """Told the verdict of the session."""
     channel: Any = None
     """Where the session has written it, and the delivery tag that it has there."""
@@ -119,9 +119,9 @@ class Session(ABC):
 
     @abstractmethod
     def post(
-        self, message: Message, publication: Publication, settled: Settled, *, more: bool = False
+        self, message: Message, publication: Publication, on_settled: Settled, *, more: bool = False
     ) -> None:
-        """Send one message; have `settled` called with the verdict. `more` tells that others follow at once.
+        """Send one message; have `on_settled` called with the verdict. `more`: others follow at once.
 
         That is None once the broker has confirmed the message, a PublishError, or NotSent if the session
         ended before the message was written. Call `Publication.begin_sending()` before the first frame may

@@ -50,7 +50,7 @@ class Chunk:
     errors: dict[int, PublishError] = field(default_factory=dict)
     """By the index of the message in the bulk."""
     begun: int = 0
-    settled: int = 0
+    settled_count: int = 0
     announced: int = 0
     """How many of its messages the receivers of the signals have heard of."""
     size: int = 0
@@ -105,7 +105,7 @@ class Chunk:
 
     async def begun_settled(self) -> None:
         """Wait until there is a verdict on each message that has begun."""
-        while self.settled < self.begun:
+        while self.settled_count < self.begun:
             self._all_settled.clear()
             await self._all_settled.wait()
 
@@ -114,8 +114,8 @@ class Chunk:
         if error is not None:
             self.errors[publication.index] = error
             self.is_lost = self.is_lost or isinstance(error, LOST)
-        self.settled += 1
-        if self.settled >= self.begun:
+        self.settled_count += 1
+        if self.settled_count >= self.begun:
             self._all_settled.set()
         now = time.monotonic()
         if now - self._put_off_at >= min(PROGRESS_STEP, publication.timeout * PROGRESS_PART):
@@ -130,9 +130,9 @@ class Chunk:
 
     def patience(self, seconds: float) -> Iterator[float]:
         """Yield how long to wait, again as long as messages were settled meanwhile."""
-        settled = -1
-        while settled != self.settled:
-            settled = self.settled
+        settled_count = -1
+        while settled_count != self.settled_count:
+            settled_count = self.settled_count
             yield seconds
 
     def unsettled(self) -> list[Publication]:

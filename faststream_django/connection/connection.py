@@ -108,12 +108,12 @@ class Connection:
         self,
         items: Iterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], None] = ignore,
+        on_settled: Callable[[Chunk], None] = ignore,
     ) -> BulkResult:
         """Send messages pipelined, in their order, in constant memory.
 
         `timeout` is the longest time without progress, in seconds. Nothing is raised for a message: the
-        result tells what failed, and `settled` is called with each chunk that is done. An
+        result tells what failed, and `on_settled` is called with each chunk that is done. An
         InvalidMessage among the items counts as the failure of its index. Stops early when the
         connection fails. What the iterable raises comes out once all that was sent is settled; so does
         the first Ctrl-C. A source that is slow keeps nothing back: what it gave leaves within
@@ -128,11 +128,11 @@ class Connection:
             for chunk in bulk.chunks(items):
                 chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
                 if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    self._wait(bulk, limit, settled)
-            self._wait_for_rest(bulk, limit, settled)
+                    self._wait(bulk, limit, on_settled)
+            self._wait_for_rest(bulk, limit, on_settled)
         except BaseException:
             try:
-                self._wait_for_rest(bulk, limit, settled)
+                self._wait_for_rest(bulk, limit, on_settled)
             except BaseException:
                 bulk.abandon()
                 raise
@@ -143,7 +143,7 @@ class Connection:
         self,
         items: AsyncIterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+        on_settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
         """See send_many(). When its task is cancelled it ends at once."""
         limit = self._limit(timeout)
@@ -156,7 +156,7 @@ class Connection:
             async for chunk in bulk.achunks(items):
                 chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, limit)
                 if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    await settled(await self._await(bulk, limit))
+                    await on_settled(await self._await(bulk, limit))
         except (KeyboardInterrupt, asyncio.CancelledError):
             bulk.abandon()
             raise
@@ -164,15 +164,15 @@ class Connection:
             timer.cancel()
             bulk.rest()
             while bulk.under_way:
-                await settled(await self._await(bulk, limit))
+                await on_settled(await self._await(bulk, limit))
         return bulk.result
 
-    def _wait_for_rest(self, bulk: Bulk, limit: float, settled: Callable[[Chunk], None]) -> None:
+    def _wait_for_rest(self, bulk: Bulk, limit: float, on_settled: Callable[[Chunk], None]) -> None:
         bulk.rest()
         while bulk.under_way:
-            self._wait(bulk, limit, settled)
+            self._wait(bulk, limit, on_settled)
 
-    def _wait(self, bulk: Bulk, limit: float, settled: Callable[[Chunk], None]) -> None:
+    def _wait(self, bulk: Bulk, limit: float, on_settled: Callable[[Chunk], None]) -> None:
         """Wait for the first chunk that is under way, as long as it makes progress."""
         chunk = bulk.under_way[0]
         # None if an exception came before it was handed over.
@@ -184,7 +184,7 @@ class Connection:
                     break
             else:
                 raise LoopStalled
-        settled(chunk)
+        on_settled(chunk)
         bulk.settle(chunk)  # last: Ctrl-C may come at any line above, and all of them may be repeated
 
     async def _await(self, bulk: Bulk, limit: float) -> Chunk:
@@ -304,12 +304,12 @@ class _Posting:
         self._courier: Courier | None = None
 
     def begin(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:  # noqa: ARG002
-        def done(publication: Publication, error: BaseException | None) -> None:  # noqa: ARG001
+        def on_done(publication: Publication, error: BaseException | None) -> None:  # noqa: ARG001
             call.settle(error)
 
         try:
             self._courier = self._connection.courier_here()
-            self._courier.send(self._publication, done, call.context)
+            self._courier.send(self._publication, on_done, call.context)
         except BaseException as error:  # noqa: BLE001 - what a backend raises is its caller's
             call.settle(error)
 

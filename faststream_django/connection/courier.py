@@ -93,21 +93,23 @@ class Courier:
         """Declare on the session of the moment, or on the next; see declaring.declare()."""
         await declare(wanted, self._supervisor)
 
-    def send(self, publication: Publication, done: Done, context: contextvars.Context | None = None) -> None:
-        """Have `done` called once: with None when the message is confirmed, else with what is known.
+    def send(
+        self, publication: Publication, on_done: Done, context: contextvars.Context | None = None
+    ) -> None:
+        """Have `on_done` called once: with None when the message is confirmed, else with what is known.
 
         That is a PublishError, or what a middleware raised. There is no time limit: see expire().
         """
         try:
             self._window.admit(publication)
         except TooManyInFlight as error:
-            done(publication, error)
+            on_done(publication, error)
             return
-        self._begin(publication, done, context)
+        self._begin(publication, on_done, context)
 
     def expire(self, publication: Publication) -> None:
         """Conclude a publication whose time is over."""
-        if publication.done is None:
+        if publication.on_done is None:
             return
         error = None if publication.confirmed else self._late(publication)
         self._supervisor.waited_in_vain(publication, publication.timeout)
@@ -117,7 +119,7 @@ class Courier:
 
     def drop(self, publication: Publication, error: BaseException | None = None) -> None:
         """Stop a publication: what was not sent is not sent any more."""
-        if publication.done is None:
+        if publication.on_done is None:
             return
         publication.given_up = True  # also if a middleware ignores that it is cancelled
         self._withdraw(publication)
@@ -147,7 +149,7 @@ class Courier:
                 chunk.settle(publication, stopped(publication))
         except TimeoutError:
             for publication in chunk.unsettled():
-                if publication.done is not None:
+                if publication.on_done is not None:
                     self.expire(publication)
                 elif not early:
                     chunk.settle(publication, self._late(publication))
@@ -169,12 +171,12 @@ class Courier:
     def _begin(
         self,
         publication: Publication,
-        done: Done,
+        on_done: Done,
         context: contextvars.Context | None = None,
         *,
         more: bool = False,
     ) -> None:
-        publication.done = done
+        publication.on_done = on_done
         try:
             is_direct = self._backend.is_direct
         except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
@@ -188,21 +190,21 @@ class Courier:
         self._tasks[publication] = self._loop.create_task(self._process(publication), context=context)
 
     def _post(
-        self, publication: Publication, message: Message, settled: Settled, *, more: bool = False
+        self, publication: Publication, message: Message, on_settled: Settled, *, more: bool = False
     ) -> None:
         """Send on the session of the moment, or on the next."""
 
         def post_on(session: Session | BrokerUnavailable) -> None:
             if isinstance(session, BrokerUnavailable):
-                settled(publication, unavailable(publication, session))
+                on_settled(publication, unavailable(publication, session))
             else:
                 publication.posted_at = time.monotonic()
                 try:
-                    session.post(message, publication, settled, more=more)
+                    session.post(message, publication, on_settled, more=more)
                 except Exception as error:
                     logger.exception("broker=%s message_id=%r", publication.broker, message.message_id)
                     self._withdraw(publication)
-                    settled(publication, broken(publication, error))
+                    on_settled(publication, broken(publication, error))
 
         self._supervisor.ask(publication, publication.timeout, post_on)
 
@@ -220,7 +222,7 @@ class Courier:
 
     def _conclude(self, publication: Publication, verdict: Verdict) -> None:
         """Take the verdict on a message that went directly to the session."""
-        if publication.done is None:  # its time was over before
+        if publication.on_done is None:  # its time was over before
             return
         if isinstance(verdict, NotSent):
             self._post(publication, publication.message, self._conclude)
@@ -251,18 +253,18 @@ class Courier:
         """Send what the middlewares have made of the message. They may do that several times."""
         outcome: asyncio.Future[PublishError | None] = self._loop.create_future()
 
-        def settled(_: Publication, verdict: Verdict) -> None:
+        def on_settled(_: Publication, verdict: Verdict) -> None:
             if outcome.done():
                 return
             if isinstance(verdict, NotSent):  # here, where the lost ones are told in their order
-                self._post(publication, message, settled)
+                self._post(publication, message, on_settled)
             else:
                 outcome.set_result(verdict)
 
         try:
             if publication.turn is not None:
                 await publication.turn.came.wait()
-            self._post(publication, message, settled)
+            self._post(publication, message, on_settled)
             self._end_turn(publication)
             verdict = await outcome
         except asyncio.CancelledError:  # a middleware has a time limit of its own
@@ -286,9 +288,9 @@ class Courier:
         self._window.release(publication)
         if isinstance(error, PublishError):
             error = of_its_own(publication, error)
-        done, publication.done = publication.done, None
-        if done is not None:
-            done(publication, error)
+        on_done, publication.on_done = publication.on_done, None
+        if on_done is not None:
+            on_done(publication, error)
 
     def _late(self, publication: Publication) -> PublishError:
         supervisor, session = self._supervisor, self._supervisor.current

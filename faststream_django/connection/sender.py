@@ -38,11 +38,11 @@ class Sender(Protocol):
         self,
         items: Iterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], None] = ...,
+        on_settled: Callable[[Chunk], None] = ...,
     ) -> BulkResult: ...
     async def asend_many(
         self,
         items: AsyncIterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], Awaitable[None]] = ...,
+        on_settled: Callable[[Chunk], Awaitable[None]] = ...,
     ) -> BulkResult: ...

@@ -60,22 +60,22 @@ class StandIn:
         self,
         items: Iterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], None] = ignore,
+        on_settled: Callable[[Chunk], None] = ignore,
     ) -> BulkResult:
         bulk = Bulk(self.settings.alias)
         for chunk in bulk.chunks(items):
-            settled(bulk.settle(self._sent(chunk, timeout)))
+            on_settled(bulk.settle(self._sent(chunk, timeout)))
         return bulk.result
 
     async def asend_many(
         self,
         items: AsyncIterable[Item],
         timeout: float | None = None,
-        settled: Callable[[Chunk], Awaitable[None]] = aignore,
+        on_settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
         bulk = Bulk(self.settings.alias)
         async for chunk in bulk.achunks(items):
-            await settled(bulk.settle(self._sent(chunk, timeout)))
+            await on_settled(bulk.settle(self._sent(chunk, timeout)))
         return bulk.result
 
     def _sent(self, chunk: Chunk, timeout: float | None) -> Chunk:

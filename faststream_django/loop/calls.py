@@ -81,13 +81,13 @@ class Work:
 class Call(ABC, Generic[T]):
     """One job on its way to the loop, and what came of it."""
 
-    __slots__ = ("_error", "_job", "_settled", "_value", "context", "host")
+    __slots__ = ("_error", "_is_settled", "_job", "_value", "context", "host")
 
     def __init__(self, job: Job, host: Host) -> None:
         self.host = host
         self.context = contextvars.copy_context()
         self._job = job
-        self._settled = False
+        self._is_settled = False
         self._value: T
         self._error: BaseException | None = None
 
@@ -97,7 +97,7 @@ class Call(ABC, Generic[T]):
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin on the loop; called on its thread."""
-        if not self._settled:
+        if not self._is_settled:
             self.host.under_way.add(self)
             self._job.begin(self, loop)
 
@@ -107,19 +107,19 @@ class Call(ABC, Generic[T]):
         Called by one thread: that of the loop, or the one that took the call out of the inbox.
         """
         self.host.under_way.discard(self)
-        if self._settled:
+        if self._is_settled:
             return
         if isinstance(error, asyncio.CancelledError):
             error = LoopStopped("the loop thread was stopped while the call was under way")
         self._error = error
         self._value = value
-        self._settled = True
+        self._is_settled = True
         self._notify()
 
     def cancel(self) -> None:
         """Give up, from any thread: the job is dropped, and so is its outcome."""
-        if not self._settled:
-            self._settled = True
+        if not self._is_settled:
+            self._is_settled = True
             self.host.post(self._drop)
 
     def _drop(self) -> None:
@@ -127,7 +127,7 @@ class Call(ABC, Generic[T]):
         self._job.drop()
 
     def _expire(self) -> None:
-        if not self._settled:
+        if not self._is_settled:
             self._job.expire()
 
     def _stalled(self, timeout: float | None) -> LoopStalled:
@@ -162,7 +162,7 @@ class ThreadCall(Call[T]):
 
         With `grace` the job is told then, and has so many seconds more to say what it knows.
         """
-        if self._settled:  # Ctrl-C may have come after an earlier wait() took the lock
+        if self._is_settled:  # Ctrl-C may have come after an earlier wait() took the lock
             return self._result()
         done = self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
         if not done and grace:

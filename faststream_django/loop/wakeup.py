@@ -20,9 +20,9 @@ class Wakeup:
     eventfd(2) there are two. Used where Linux has it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_wake: Callable[[], None]) -> None:
         self._loop = loop
-        self._function = function
+        self._on_wake = on_wake
         self._counter: FileIO | None = None
         if hasattr(os, "eventfd"):
             # A file object, and not its number: when it is closed the number may soon be another file's.
@@ -34,7 +34,7 @@ class Wakeup:
         if self._counter is not None:
             self._counter.write(ONE)
         else:
-            self._loop.call_soon_threadsafe(self._function)
+            self._loop.call_soon_threadsafe(self._on_wake)
 
     def close(self) -> None:
         if self._counter is not None:
@@ -43,4 +43,4 @@ class Wakeup:
     def _answer(self) -> None:
         if self._counter is not None:
             self._counter.read(len(ONE))
-        self._function()
+        self._on_wake()

@@ -35,8 +35,8 @@ class SlowSession(Session):
     def heard_at(self):
         return self.heard
 
-    def post(self, message, publication, settled, *, more=False):
-        publication.settled = settled
+    def post(self, message, publication, on_settled, *, more=False):
+        publication.on_settled = on_settled
         self.posted.append(publication)
 
     def withdraw(self, publication):
@@ -44,7 +44,7 @@ class SlowSession(Session):
 
     def answer(self, verdict=None):
         publication = self.posted.pop(0)
-        publication.settled(publication, verdict)
+        publication.on_settled(publication, verdict)
 
     async def close(self):
         self.abort("closed")

@@ -16,7 +16,7 @@ class QuietSession(Session):
     def __init__(self):
         self.closed = asyncio.get_running_loop().create_future()
 
-    def post(self, message, delivery, settled, *, more=False):
+    def post(self, message, delivery, on_settled, *, more=False):
         raise NotImplementedError
 
     def withdraw(self, delivery):

@@ -61,11 +61,11 @@ class MemorySession(Session):
         self,
         message: Message,
         publication: Publication,
-        settled: Settled,
+        on_settled: Settled,
         *,
         more: bool = False,  # noqa: ARG002
     ) -> None:
-        publication.sent_as, publication.settled = message, settled
+        publication.sent_as, publication.on_settled = message, on_settled
         task = asyncio.get_running_loop().create_task(self._publish(message, publication))
         self._tasks[publication] = task
         task.add_done_callback(lambda _: self._tasks.pop(publication, None))
@@ -76,7 +76,7 @@ class MemorySession(Session):
         return await declare_now(self._connection.channel, queues, exchanges)
 
     def withdraw(self, publication: Publication) -> None:
-        publication.settled = None
+        publication.on_settled = None
         if publication in self._tasks:
             self._tasks[publication].cancel()
 
@@ -94,8 +94,8 @@ class MemorySession(Session):
             verdict = publish_error(error, publication, newest=True)
             if isinstance(verdict, MessageUnroutable):
                 verdict = explained(verdict, message, self._topology_errors)
-        if publication.settled is not None:
-            publication.settled(publication, verdict)
+        if publication.on_settled is not None:
+            publication.on_settled(publication, verdict)
 
     async def _transmit(self, message: Message, publication: Publication) -> None:
         await self._flow_control()

@@ -60,8 +60,8 @@ class PublishChannel(ABC):
 
     def forget(self, publication: Publication) -> None:
         """Nobody waits for this verdict any more: what stays until it comes is the id, not the body."""
-        if publication.settled is not None:
-            publication.settled = None
+        if publication.on_settled is not None:
+            publication.on_settled = None
             self._waiting -= 1
             message = replace(publication.sent_as, body=b"", headers={})
             self._unconfirmed[publication.tag] = Publication(message, publication.broker)
@@ -116,12 +116,12 @@ class PublishChannel(ABC):
         self._waiting += 1
 
     def _settle(self, publication: Publication, verdict: Verdict) -> None:
-        settled, publication.settled = publication.settled, None
-        if settled is not None:
+        on_settled, publication.on_settled = publication.on_settled, None
+        if on_settled is not None:
             self._waiting -= 1
             if isinstance(verdict, MessageUnroutable):
                 verdict = explained(verdict, publication.sent_as, self._topology_errors)
-            settled(publication, verdict)
+            on_settled(publication, verdict)
 
     def _answered(self, nacks: int) -> None:
         self.is_proven = True
@@ -148,7 +148,7 @@ class PublishChannel(ABC):
 
 def refuse(publication: Publication, error: Exception) -> None:
     """Conclude a message that was not written."""
-    settled, publication.settled = publication.settled, None
-    if settled is None:
+    on_settled, publication.on_settled = publication.on_settled, None
+    if on_settled is None:
         return
-    settled(publication, error if isinstance(error, PublishTimeout) else unwritable(publication, error))
+    on_settled(publication, error if isinstance(error, PublishTimeout) else unwritable(publication, error))

@@ -150,10 +150,10 @@ class Line:
 
     def withdraw(self, publication: Publication) -> None:
         """Forget a message that nobody waits for; what waited for its verdict goes on."""
-        if publication.settled is None:
+        if publication.on_settled is None:
             return
         if publication.channel is None:
-            publication.settled = None
+            publication.on_settled = None
             if publication in self.pending:
                 del self.pending[publication]
             elif self._channel is not None:
@@ -173,9 +173,9 @@ class Line:
                 channel.lose(reason)
         while self.pending:
             publication, _ = self.pending.popitem(last=False)
-            settled, publication.settled = publication.settled, None
-            if settled is not None:
-                settled(publication, NotSent(reason))
+            on_settled, publication.on_settled = publication.on_settled, None
+            if on_settled is not None:
+                on_settled(publication, NotSent(reason))
 
     async def close(self) -> None:
         """Close the channel."""

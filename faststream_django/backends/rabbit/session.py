@@ -62,12 +62,12 @@ class RabbitSession(Session):
             self._in_background(self._declare())
 
     def post(
-        self, message: Message, publication: Publication, settled: Settled, *, more: bool = False
+        self, message: Message, publication: Publication, on_settled: Settled, *, more: bool = False
     ) -> None:
         if self.closed.done():
-            settled(publication, NotSent(self.closed.result()))
+            on_settled(publication, NotSent(self.closed.result()))
             return
-        publication.sent_as, publication.settled, publication.channel = message, settled, None
+        publication.sent_as, publication.on_settled, publication.channel = message, on_settled, None
         line = self._lines[message.exchange]
         is_alone = not more and line.is_idle
         line.pending[publication] = None

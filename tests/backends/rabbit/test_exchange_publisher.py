@@ -51,7 +51,9 @@ def post(line, *message_ids, verdicts=None):
     verdicts = [] if verdicts is None else verdicts
     for message_id in message_ids:
         publication = Publication(Message.encode(b"x", "orders", message_id=message_id), "default")
-        publication.settled = lambda each, verdict: verdicts.append((each.message.message_id, type(verdict)))
+        publication.on_settled = lambda each, verdict: verdicts.append(
+            (each.message.message_id, type(verdict))
+        )
         line.pending[publication] = None
     publications = tuple(line.pending)
     line.flush()

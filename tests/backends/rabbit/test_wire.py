@@ -177,7 +177,7 @@ class Desk:
         pending = OrderedDict()
         for message_id in message_ids:
             publication = Publication(Message.encode(b"x", "orders", message_id=message_id), "default")
-            publication.settled = lambda each, verdict: self.verdicts.append(
+            publication.on_settled = lambda each, verdict: self.verdicts.append(
                 (each.message.message_id, verdict)
             )
             pending[publication] = None
@@ -335,7 +335,9 @@ def test_message_without_frames_is_refused_and_the_others_are_written():
     pending = OrderedDict()
     for message in (dataclasses.replace(good, message_id="bad", priority=300), good):
         publication = Publication(message, "default")
-        publication.settled = lambda each, verdict: desk.verdicts.append((each.message.message_id, verdict))
+        publication.on_settled = lambda each, verdict: desk.verdicts.append(
+            (each.message.message_id, verdict)
+        )
         pending[publication] = None
 
     desk.channel.write(pending, 2)
