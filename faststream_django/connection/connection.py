@@ -19,7 +19,7 @@ from faststream_django.connection.courier import Courier
 from faststream_django.connection.declaring import Wanted, read_wanted, told
 from faststream_django.connection.errors import conclude, unanswered
 from faststream_django.connection.sender import aignore, ignore
-from faststream_django.loop.calls import Call, LoopStalled, LoopStopped, Work
+from faststream_django.loop.calls import Call, CoroutineJob, LoopStalled, LoopStopped
 from faststream_django.loop.imports import quiet
 from faststream_django.loop.thread import LoopThread, loop_thread
 from faststream_django.messages.message import Message
@@ -92,7 +92,7 @@ class Connection:
         publication = Publication(message, self.settings.alias, self._limit(timeout))
         self._loop.refuse_itself()
         try:
-            self._loop.run_job(_Posting(self, publication), publication.timeout, GRACE)
+            self._loop.run_job(PublishJob(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
             conclude(publication, error, connected=self.is_connected)
 
@@ -100,7 +100,7 @@ class Connection:
         """See send(). The messages of one `caller` for one exchange leave in the order of the calls."""
         publication = Publication(message, self.settings.alias, self._limit(timeout), caller=caller)
         try:
-            await self._loop.arun_job(_Posting(self, publication), publication.timeout, GRACE)
+            await self._loop.arun_job(PublishJob(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
             conclude(publication, error, connected=self.is_connected)
 
@@ -229,7 +229,7 @@ class Connection:
         """See declare()."""
         wanted = read_wanted(self.settings.alias, queues, exchanges, self._limit(timeout))
         with told(wanted):
-            await self._loop.arun_job(Work(self._declare, (wanted,)), wanted.timeout + GRACE)
+            await self._loop.arun_job(CoroutineJob(self._declare, (wanted,)), wanted.timeout + GRACE)
 
     def _limit(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
@@ -293,7 +293,7 @@ def _wait_for_nothing() -> None:
     """Return at once."""
 
 
-class _Posting:
+class PublishJob:
     """The job of a call that sends one message."""
 
     __slots__ = ("_connection", "_courier", "_publication")

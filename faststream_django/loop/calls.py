@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from faststream_django.loop.threads import Lock
 
-__all__ = ["Call", "Job", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall", "Work"]
+__all__ = ["Call", "CoroutineJob", "Job", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Job(Protocol):
         """Nobody waits any more."""
 
 
-class Work:
+class CoroutineJob:
     """An async function, run in a task in the context of the caller. Its time limit is its own affair."""
 
     __slots__ = ("_args", "_function", "_task")

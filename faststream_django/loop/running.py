@@ -22,9 +22,9 @@ from typing import Any
 from faststream_django.loop.calls import Call, LoopStopped
 from faststream_django.loop.threads import Lock, Threads
 from faststream_django.loop.wakeup import Wakeup
-from faststream_django.loop.watchdog import Pulse
+from faststream_django.loop.watchdog import Watchdog
 
-__all__ = ["Nowhere", "RunningLoop"]
+__all__ = ["NoLoop", "RunningLoop"]
 
 logger = logging.getLogger("faststream_django")
 
@@ -36,7 +36,7 @@ CANCEL_TIMEOUT = 1.0
 STOPPED = "the loop thread is stopped"
 
 
-class Nowhere:
+class NoLoop:
     """Takes the calls for which there is no loop thread, as during exit, and ends each with the reason."""
 
     def __init__(self, reason: LoopStopped) -> None:
@@ -76,7 +76,7 @@ class RunningLoop:
         self.thread_id: int | None = None
         self._turn = 0
         self._turn_woken_in = -1
-        self._pulse = Pulse(self.loop, lambda: bool(self.under_way))
+        self._watchdog = Watchdog(self.loop, lambda: bool(self.under_way))
         self._name = name
         self._ended = ended
         self._gate = threads.new_lock()
@@ -194,7 +194,7 @@ class RunningLoop:
         turn = self._turn
         # Equal: somebody has woken the loop after drain() began this turn, so it will begin the next one.
         if self._turn_woken_in != turn:
-            self._pulse.expect()
+            self._watchdog.expect()
             self._wake()
             self._turn_woken_in = turn
         # Closed in between: either this is seen here, or the one who closes finds the call in the inbox.
@@ -211,7 +211,7 @@ class RunningLoop:
         while inbox:
             # Atomic, so that each call is started, or refused, by one thread.
             inbox.popleft().start(self.loop)
-        self._pulse.begin()
+        self._watchdog.begin()
 
     def refuse(self) -> None:
         """End what came too late to be started."""
@@ -239,7 +239,7 @@ class RunningLoop:
 
     def stalled(self) -> None:
         self._wake()  # whatever the reason: the next call is not to wait in vain too
-        self._pulse.report(self.thread_id)
+        self._watchdog.report(self.thread_id)
 
     def pause(self) -> None:
         """Bring the loop to rest before a fork: no lock is held, no warning is due, nothing is half done."""

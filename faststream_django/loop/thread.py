@@ -15,9 +15,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
-from faststream_django.loop.calls import Job, LoopStalled, LoopStopped, TaskCall, ThreadCall, Work
+from faststream_django.loop.calls import CoroutineJob, Job, LoopStalled, LoopStopped, TaskCall, ThreadCall
 from faststream_django.loop.gevent import native_threads
-from faststream_django.loop.running import Nowhere, RunningLoop
+from faststream_django.loop.running import NoLoop, RunningLoop
 from faststream_django.loop.threads import NoNativeThreads, Threads
 
 __all__ = ["LoopThread", "loop_thread"]
@@ -65,14 +65,14 @@ class LoopThread:
         Where there is no loop thread, as during exit, the call ends with LoopStopped.
         """
         host = self._host()
-        call: ThreadCall[T] = ThreadCall(Work(function, args), host, host.new_locked_lock())
+        call: ThreadCall[T] = ThreadCall(CoroutineJob(function, args), host, host.new_locked_lock())
         host.submit(call)
         return call
 
     def asubmit(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> TaskCall[T]:
         """See submit(); for a caller in an event loop, also in this one."""
         host = self._host()
-        call: TaskCall[T] = TaskCall(Work(function, args), host)
+        call: TaskCall[T] = TaskCall(CoroutineJob(function, args), host)
         host.submit(call)
         return call
 
@@ -107,7 +107,7 @@ class LoopThread:
         LoopStopped when the loop ends first. On Ctrl-C the work is cancelled too.
         """
         self.refuse_itself()
-        result: T = self.run_job(Work(function, args), timeout)
+        result: T = self.run_job(CoroutineJob(function, args), timeout)
         return result
 
     def refuse_itself(self) -> None:
@@ -144,7 +144,9 @@ class LoopThread:
             running, self._running = self._running, None
         if running is None or running.pid != os.getpid():
             return
-        call: ThreadCall[None] = ThreadCall(Work(running.shut_down, ()), running, running.new_locked_lock())
+        call: ThreadCall[None] = ThreadCall(
+            CoroutineJob(running.shut_down, ()), running, running.new_locked_lock()
+        )
         running.submit(call)
         timeout = running.shut_down_limit
         try:
@@ -155,11 +157,11 @@ class LoopThread:
             return
         running.end()
 
-    def _host(self) -> RunningLoop | Nowhere:
+    def _host(self) -> RunningLoop | NoLoop:
         try:
             return self._ensure()
         except LoopStopped as error:
-            return Nowhere(error)
+            return NoLoop(error)
 
     def _ensure(self) -> RunningLoop:
         running = self._running

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-__all__ = ["Pulse"]
+__all__ = ["Watchdog"]
 
 logger = logging.getLogger("faststream_django")
 
@@ -21,7 +21,7 @@ TOO_LONG = 1.0
 FRAMES = 8
 
 
-class Pulse:
+class Watchdog:
     """Knows since when a loop should have turned. Beats on the loop, and only while somebody waits for it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, is_awaited: Callable[[], bool]) -> None:

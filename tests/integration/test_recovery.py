@@ -149,7 +149,7 @@ def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
     connection = connect(rabbitmq.url())
     message = Message.encode(b"x", full)
     connection.send(message)
-    channel = connection._courier._supervisor._session._lines[""]._channel
+    channel = connection._courier._supervisor._session._publishers[""]._channel
 
     for _ in range(4):
         with pytest.raises(MessageRejected):
@@ -157,7 +157,7 @@ def test_run_of_nacks_gets_a_fresh_channel(connect, rabbitmq, monkeypatch):
     rabbitmq.drain(full)
     connection.send(message)
 
-    assert connection._courier._supervisor._session._lines[""]._channel is not channel
+    assert connection._courier._supervisor._session._publishers[""]._channel is not channel
     assert channel.is_closed
     assert len(rabbitmq.connections()) == 1
     rabbitmq.delete_queue(full)

@@ -7,7 +7,7 @@ from faststream_django.loop import thread as loop_module
 
 async def arun(thread, function, *args, timeout):
     """Wait in an event loop for what the loop thread does."""
-    return await thread.arun_job(loop_module.Work(function, args), timeout)
+    return await thread.arun_job(loop_module.CoroutineJob(function, args), timeout)
 
 
 SOON = 5.0  # seconds; what is done "at once", on a busy machine

@@ -89,7 +89,9 @@ def test_call_that_was_not_answered_in_time_wakes_loop_again(thread):
     """Whatever the reason was, the next call is not to wait in vain too."""
     thread.start()
     running = thread._running
-    running.inbox.append(call := loop_module.ThreadCall(loop_module.Work(double, (21,)), running, new_lock()))
+    running.inbox.append(
+        call := loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, new_lock())
+    )
 
     running.stalled()
 

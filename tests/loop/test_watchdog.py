@@ -15,7 +15,7 @@ def _short_cancel_timeout(monkeypatch):
 
 
 @pytest.fixture
-def _quick_pulse(monkeypatch):
+def _quick_watchdog(monkeypatch):
     monkeypatch.setattr(watchdog, "TOO_LONG", 0.1)
     monkeypatch.setattr(watchdog, "BEAT", 0.02)
 
@@ -24,7 +24,7 @@ def blockages(caplog):
     return [record.getMessage() for record in caplog.records if "has been blocked for" in record.getMessage()]
 
 
-@pytest.mark.usefixtures("_quick_pulse")
+@pytest.mark.usefixtures("_quick_watchdog")
 def test_a_blocked_loop_is_logged_once_with_its_lag_and_its_place(thread, blocked, caplog):
     for _ in range(2):
         with pytest.raises(LoopStalled):
@@ -35,7 +35,7 @@ def test_a_blocked_loop_is_logged_once_with_its_lag_and_its_place(thread, blocke
     assert "release.wait(LONG)" in text
 
 
-@pytest.mark.usefixtures("_quick_pulse")
+@pytest.mark.usefixtures("_quick_watchdog")
 def test_a_call_that_blocks_the_loop_itself_is_logged(thread, caplog):
     async def middleware():
         await asyncio.sleep(0.5)
@@ -52,7 +52,7 @@ def test_a_call_that_blocks_the_loop_itself_is_logged(thread, caplog):
     assert "release.wait(LONG)" in text
 
 
-@pytest.mark.usefixtures("_quick_pulse")
+@pytest.mark.usefixtures("_quick_watchdog")
 def test_the_next_blockage_is_logged_again(thread, caplog):
     async def block():
         release.wait(LONG)
@@ -69,7 +69,7 @@ def test_the_next_blockage_is_logged_again(thread, caplog):
     assert len(blockages(caplog)) == 2
 
 
-@pytest.mark.usefixtures("_quick_pulse")
+@pytest.mark.usefixtures("_quick_watchdog")
 def test_a_loop_that_turns_is_not_logged_however_long_its_work_takes(thread, caplog, monkeypatch):
     monkeypatch.setattr(watchdog, "TOO_LONG", 1.0)
 

@@ -14,7 +14,7 @@ __all__ = ["Exchange", "Exchanges"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Binding:
     """A binding: what goes from an exchange to a queue or to another exchange."""
 
     destination: Queue | Exchange
@@ -32,7 +32,7 @@ class Exchange:
     auto_delete: bool = False
     internal: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    bindings: list[Bound] = field(default_factory=list)
+    bindings: list[Binding] = field(default_factory=list)
 
 
 class Exchanges:
@@ -103,9 +103,9 @@ class Exchanges:
         exchange = self[source]
         if not source:
             raise ServerRefused(403, "ACCESS_REFUSED - operation not permitted on the default exchange")
-        bound = Bound(destination, routing_key, dict(arguments))
-        if bound not in exchange.bindings:
-            exchange.bindings.append(bound)
+        binding = Binding(destination, routing_key, dict(arguments))
+        if binding not in exchange.bindings:
+            exchange.bindings.append(binding)
 
     def unbind(self, destination: Queue | Exchange) -> None:
         """Remove every binding of what is deleted; auto-delete exchanges go with their last."""
@@ -113,7 +113,7 @@ class Exchanges:
             self._unbind(exchange, destination)
 
     def _unbind(self, exchange: Exchange, destination: Queue | Exchange) -> None:
-        kept = [bound for bound in exchange.bindings if bound.destination is not destination]
+        kept = [binding for binding in exchange.bindings if binding.destination is not destination]
         if len(kept) == len(exchange.bindings):
             return
         exchange.bindings[:] = kept
@@ -143,9 +143,9 @@ class Exchanges:
         if not exchange.name:
             return [self._queues[key] for key in routing_keys if key in self._queues]
         destinations = [
-            bound.destination
-            for bound in exchange.bindings
-            if matches(exchange.type, bound.routing_key, bound.arguments, routing_keys, headers)
+            binding.destination
+            for binding in exchange.bindings
+            if matches(exchange.type, binding.routing_key, binding.arguments, routing_keys, headers)
         ]
         alternate = exchange.arguments.get("alternate-exchange")
         if not destinations and alternate in self._exchanges:

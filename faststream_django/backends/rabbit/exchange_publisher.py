@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.rabbit.channel import PublishChannel
 
-__all__ = ["Line", "Lines"]
+__all__ = ["ExchangePublisher", "ExchangePublishers"]
 
 # Exchanges that keep their channel while nothing is to be sent; the one that was used last keeps it longest.
 MOST_CHANNELS = 64
@@ -24,11 +24,11 @@ RETRY_PAUSE = 0.05
 OpenChannel = Callable[[Callable[[], None]], Awaitable[PublishChannel]]
 
 
-class Lines:
-    """A line for each exchange, and the channels that they share.
+class ExchangePublishers:
+    """A publisher for each exchange, and the channels that they share.
 
-    The broker allows a connection so many channels. Where all of them are taken, a line waits until another
-    one has nothing under way, which then gives its channel up.
+    The broker allows a connection so many channels. Where all of them are taken, a publisher waits until
+    another one has nothing under way, which then gives its channel up.
     """
 
     def __init__(self, open_channel: OpenChannel, most: int) -> None:
@@ -38,38 +38,38 @@ class Lines:
         self._free = asyncio.Semaphore(most)
         self._waiting = 0
         self._closing: set[asyncio.Task[None]] = set()
-        self._lines: OrderedDict[str, Line] = OrderedDict()
+        self._publishers: OrderedDict[str, ExchangePublisher] = OrderedDict()
 
-    def __getitem__(self, exchange: str) -> Line:
-        line = self._lines.get(exchange)
-        if line is None:
-            self._retire_idle(len(self._lines) + 1 - min(MOST_CHANNELS, self._most))
-            line = self._lines[exchange] = Line(self._open_channel, self)
-        self._lines.move_to_end(exchange)
-        return line
+    def __getitem__(self, exchange: str) -> ExchangePublisher:
+        publisher = self._publishers.get(exchange)
+        if publisher is None:
+            self._retire_idle(len(self._publishers) + 1 - min(MOST_CHANNELS, self._most))
+            publisher = self._publishers[exchange] = ExchangePublisher(self._open_channel, self)
+        self._publishers.move_to_end(exchange)
+        return publisher
 
     def flush(self) -> None:
-        for line in tuple(self._lines.values()):
-            line.flush()
+        for publisher in tuple(self._publishers.values()):
+            publisher.flush()
 
     def withdraw(self, publication: Publication) -> None:
-        line = self._lines.get(publication.sent_as.exchange)
-        if line is not None:
-            line.withdraw(publication)
+        publisher = self._publishers.get(publication.sent_as.exchange)
+        if publisher is not None:
+            publisher.withdraw(publication)
 
     def lose(self, reason: str) -> None:
-        for line in self._lines.values():
-            line.lose(reason)
+        for publisher in self._publishers.values():
+            publisher.lose(reason)
 
     @property
     def is_channel_wanted(self) -> bool:
-        """Whether more lines wait for a channel than channels are being closed for them."""
+        """Whether more publishers wait for a channel than channels are being closed for them."""
         return bool(self._waiting) and self._waiting > len(self._closing)
 
     def what_holds(self, exchange: str) -> str:
         """Tell why the messages for an exchange wait for a channel, and the cure; an empty text if not."""
-        line = self._lines.get(exchange)
-        if not self._waiting or line is None or not line.is_opening:
+        publisher = self._publishers.get(exchange)
+        if not self._waiting or publisher is None or not publisher.is_opening:
             return ""
         return (
             f"the broker allows {self._most} channels besides one for declarations, and messages for as many "
@@ -77,19 +77,21 @@ class Lines:
             "exchanges at a time"
         )
 
-    def retire(self, line: Line) -> None:
-        """Close the channel of a line that has nothing under way."""
-        for exchange in [name for name, each in self._lines.items() if each is line]:
-            del self._lines[exchange]
-        task = self._loop.create_task(line.close())
+    def retire(self, publisher: ExchangePublisher) -> None:
+        """Close the channel of a publisher that has nothing under way."""
+        for exchange in [name for name, each in self._publishers.items() if each is publisher]:
+            del self._publishers[exchange]
+        task = self._loop.create_task(publisher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     def _retire_idle(self, count: int) -> None:
-        """Retire so many lines of those that were not used for longest."""
-        idle = [line for line in self._lines.values() if line.is_idle] if count > 0 else []
-        for line in idle[:count]:
-            self.retire(line)
+        """Retire so many publishers of those that were not used for longest."""
+        idle = (
+            [publisher for publisher in self._publishers.values() if publisher.is_idle] if count > 0 else []
+        )
+        for publisher in idle[:count]:
+            self.retire(publisher)
 
     async def _open_channel(self, on_answer: Callable[[], None]) -> PublishChannel:
         self._waiting += 1
@@ -108,17 +110,17 @@ class Lines:
         return channel
 
 
-class Line:
+class ExchangePublisher:
     """Sends the messages for one exchange.
 
     RabbitMQ answers a publish to a missing exchange, or without permission, by closing the channel. So
     the first message on a channel travels alone: an error of the channel is certainly about it.
     """
 
-    def __init__(self, open_channel: OpenChannel, lines: Lines | None = None) -> None:
+    def __init__(self, open_channel: OpenChannel, publishers: ExchangePublishers | None = None) -> None:
         self.pending: OrderedDict[Publication, None] = OrderedDict()
         self._open_channel = open_channel
-        self._lines = lines
+        self._publishers = publishers
         self._loop = asyncio.get_running_loop()
         self._channel: PublishChannel | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -207,8 +209,8 @@ class Line:
             task.add_done_callback(self._closing.discard)
         if self.pending:
             self.flush()
-        elif self._lines is not None and self._lines.is_channel_wanted and self.is_idle:
-            self._lines.retire(self)
+        elif self._publishers is not None and self._publishers.is_channel_wanted and self.is_idle:
+            self._publishers.retire(self)
 
     def _is_suspect(self, channel: PublishChannel) -> bool:
         return channel.nacks >= MOST_NACKS and time.monotonic() - self._since >= FRESH_CHANNEL_INTERVAL

@@ -14,7 +14,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from faststream_django.backends.base import NotSent, Publication, Session, Settled
 from faststream_django.backends.rabbit.channel import PublishChannel
 from faststream_django.backends.rabbit.connection import RabbitConnection
-from faststream_django.backends.rabbit.exchange_publisher import Line, Lines
+from faststream_django.backends.rabbit.exchange_publisher import ExchangePublisher, ExchangePublishers
 from faststream_django.backends.rabbit.fast_channel import FastChannel
 from faststream_django.backends.rabbit.plain_channel import PlainChannel
 from faststream_django.backends.rabbit.topology import Topology, declare_now
@@ -50,8 +50,8 @@ class RabbitSession(Session):
         if connection.wire is not None:
             connection.wire.on_change = self._flush_all
         # One channel is kept for declarations.
-        self._lines = Lines(self._open_channel, max(1, connection.channel_max - 1))
-        self._to_flush: set[Line] = set()
+        self._publishers = ExchangePublishers(self._open_channel, max(1, connection.channel_max - 1))
+        self._to_flush: set[ExchangePublisher] = set()
         self._topology_errors: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._answered_at = 0.0
@@ -68,24 +68,24 @@ class RabbitSession(Session):
             on_settled(publication, NotSent(self.closed.result()))
             return
         publication.sent_as, publication.on_settled, publication.channel = message, on_settled, None
-        line = self._lines[message.exchange]
-        is_alone = not more and line.is_idle
-        line.pending[publication] = None
+        publisher = self._publishers[message.exchange]
+        is_alone = not more and publisher.is_idle
+        publisher.pending[publication] = None
         if is_alone and self._is_ready and self._connection.is_writable:
-            line.flush()
-        elif line not in self._to_flush:
+            publisher.flush()
+        elif publisher not in self._to_flush:
             # What comes in the same round of the loop is written together.
             if not self._to_flush:
                 self._loop.call_soon(self._flush)
-            self._to_flush.add(line)
+            self._to_flush.add(publisher)
 
     def withdraw(self, publication: Publication) -> None:
-        self._lines.withdraw(publication)
+        self._publishers.withdraw(publication)
 
     def what_holds(self, publication: Publication) -> str:
         if not self._is_ready:
             return "the queues and exchanges of FASTSTREAM are still being declared"
-        return self._lines.what_holds(publication.sent_as.exchange)
+        return self._publishers.what_holds(publication.sent_as.exchange)
 
     @property
     def is_blocked(self) -> bool:
@@ -98,26 +98,26 @@ class RabbitSession(Session):
 
     def abort(self, reason: str) -> None:
         super().abort(reason)
-        self._lines.lose(reason)
+        self._publishers.lose(reason)
         self._in_background(self._connection.close(ConnectionResetError(reason)))
 
     async def close(self) -> None:
         await self._connection.close()
 
     def _flush(self) -> None:
-        lines, self._to_flush = self._to_flush, set()
+        publishers, self._to_flush = self._to_flush, set()
         if not self._is_ready:
             return
         if self._connection.is_writable:
-            for line in lines:
-                line.flush()
+            for publisher in publishers:
+                publisher.flush()
         elif self._connection.wire is None:  # nobody will tell
             self._loop.call_later(BLOCKED_PAUSE, self._flush_all)
 
     def _flush_all(self) -> None:
         """Go on after the broker was blocked, the socket full, or the topology not declared."""
         if self._is_ready and self._connection.is_writable:
-            self._lines.flush()
+            self._publishers.flush()
 
     async def declare(
         self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
@@ -208,4 +208,4 @@ class RabbitSession(Session):
             error = closing.exception()
             reason = f"{type(error).__name__}: {error}" if error else "closed"
         self.closed.set_result(reason)
-        self._lines.lose(reason)
+        self._publishers.lose(reason)

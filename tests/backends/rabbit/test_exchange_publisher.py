@@ -7,7 +7,7 @@ from pamqp.commands import Basic, Channel
 
 from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.rabbit import exchange_publisher
-from faststream_django.backends.rabbit.exchange_publisher import Line
+from faststream_django.backends.rabbit.exchange_publisher import ExchangePublisher
 from faststream_django.backends.rabbit.fast_channel import FastChannel
 from faststream_django.backends.rabbit.wire import Wire
 from faststream_django.messages import Message
@@ -47,16 +47,16 @@ class Channels:
         return self.opened[-1].channel
 
 
-def post(line, *message_ids, verdicts=None):
+def post(publisher, *message_ids, verdicts=None):
     verdicts = [] if verdicts is None else verdicts
     for message_id in message_ids:
         publication = Publication(Message.encode(b"x", "orders", message_id=message_id), "default")
         publication.on_settled = lambda each, verdict: verdicts.append(
             (each.message.message_id, type(verdict))
         )
-        line.pending[publication] = None
-    publications = tuple(line.pending)
-    line.flush()
+        publisher.pending[publication] = None
+    publications = tuple(publisher.pending)
+    publisher.flush()
     return publications
 
 
@@ -68,8 +68,8 @@ async def rounds(count=5):
 def test_first_message_on_a_channel_travels_alone():
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        post(line, "a", "b", "c")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a", "b", "c")
         await rounds()
         (channel,) = channels.opened
         alone = channel.written
@@ -84,12 +84,12 @@ def test_channel_that_cannot_be_opened_is_tried_again_and_the_order_stays(monkey
 
     async def main():
         channels = Channels(failures=2)
-        line = Line(channels.open)
-        post(line, "a", "b")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a", "b")
         async with asyncio.timeout(10):
             while not channels.opened:  # noqa: ASYNC110 - the loop's own timers
                 await asyncio.sleep(0)
-        post(line, "c")
+        post(publisher, "c")
         await rounds()
         channels.opened[0].confirm()
         return channels.opened[0].written
@@ -100,11 +100,11 @@ def test_channel_that_cannot_be_opened_is_tried_again_and_the_order_stays(monkey
 def test_closed_channel_is_replaced_and_the_next_message_travels_alone_again():
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        post(line, "a")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a")
         await rounds()
         channels.opened[0].driver.is_closed = True
-        post(line, "b", "c")
+        post(publisher, "b", "c")
         await rounds()
         return channels.opened[1].written
 
@@ -116,17 +116,17 @@ def test_suspect_channel_is_closed_once_nobody_waits_on_it(monkeypatch):
 
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        post(line, "a")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a")
         await rounds()
         (old,) = channels.opened
         old.confirm()
-        post(line, "b", "c", "d", "e")
+        post(publisher, "b", "c", "d", "e")
         for tag in (2, 3, 4):
             old.answer(Basic.Nack(tag))
-        post(line, "f")
+        post(publisher, "f")
         await rounds()
-        states = [old.driver.is_closed, line.is_idle]
+        states = [old.driver.is_closed, publisher.is_idle]
         old.confirm()
         await rounds()
         return states, old.driver.is_closed, old.written, channels.opened[1].written
@@ -137,11 +137,11 @@ def test_suspect_channel_is_closed_once_nobody_waits_on_it(monkeypatch):
 def test_messages_that_wait_are_not_sent_when_the_connection_ends():
     async def main():
         channels, verdicts = Channels(), []
-        line = Line(channels.open)
-        post(line, "a", "b", verdicts=verdicts)
-        line.lose("reset")  # while the channel is being opened
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a", "b", verdicts=verdicts)
+        publisher.lose("reset")  # while the channel is being opened
         await rounds()
-        return verdicts, channels.opened, line.is_idle
+        return verdicts, channels.opened, publisher.is_idle
 
     assert asyncio.run(main()) == ([("a", NotSent), ("b", NotSent)], [], True)
 
@@ -149,14 +149,14 @@ def test_messages_that_wait_are_not_sent_when_the_connection_ends():
 def test_retry_with_an_unanswered_id_holds_up_no_other_message():
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        post(line, "a")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a")
         await rounds()
         (channel,) = channels.opened
         channel.confirm()
-        given_up = post(line, "b")
-        line.withdraw(given_up[0])
-        post(line, "c", "b", "d", "b", "e")
+        given_up = post(publisher, "b")
+        publisher.withdraw(given_up[0])
+        post(publisher, "c", "b", "d", "b", "e")
         before = channel.written
         channel.answer(Basic.Ack(2))
         return before, channel.written
@@ -170,11 +170,11 @@ def test_retry_with_an_unanswered_id_holds_up_no_other_message():
 def test_messages_go_on_when_the_first_on_a_channel_is_given_up():
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        first, second, third = post(line, "a", "b", "c")
+        publisher = ExchangePublisher(channels.open)
+        first, second, third = post(publisher, "a", "b", "c")
         await rounds()
-        line.withdraw(first)
-        line.withdraw(second)  # in the same round: it is not sent any more
+        publisher.withdraw(first)
+        publisher.withdraw(second)  # in the same round: it is not sent any more
         await rounds()
         return channels.opened[0].written, third.maybe_sent, second.maybe_sent
 
@@ -184,12 +184,12 @@ def test_messages_go_on_when_the_first_on_a_channel_is_given_up():
 def test_message_that_stepped_aside_gets_the_new_channel_when_its_own_is_closed():
     async def main():
         channels = Channels()
-        line = Line(channels.open)
-        post(line, "a")
+        publisher = ExchangePublisher(channels.open)
+        post(publisher, "a")
         await rounds()
         channels.opened[0].confirm()
-        post(line, "b", "b", "c")
-        idle = line.is_idle
+        post(publisher, "b", "b", "c")
+        idle = publisher.is_idle
         channels.opened[0].answer(Channel.Close(404, "NOT_FOUND", 60, 40))
         await rounds()
         channels.opened[1].confirm()
@@ -200,8 +200,8 @@ def test_message_that_stepped_aside_gets_the_new_channel_when_its_own_is_closed(
 
 def test_line_without_a_channel_is_closed_at_once():
     async def main():
-        line = Line(Channels().open)
-        await line.close()
-        return line.is_idle
+        publisher = ExchangePublisher(Channels().open)
+        await publisher.close()
+        return publisher.is_idle
 
     assert asyncio.run(main())
