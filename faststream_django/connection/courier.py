@@ -206,11 +206,11 @@ class Courier:
                     self._withdraw(publication)
                     on_settled(publication, broken(publication, error))
 
-        self._supervisor.ask(publication, publication.timeout, post_on)
+        self._supervisor.request_session(publication, publication.timeout, post_on)
 
     def _withdraw(self, publication: Publication) -> None:
         """Keep a message from the supervisor and the session, where it is not sent or answered any more."""
-        self._supervisor.forget(publication)
+        self._supervisor.withdraw_request(publication)
         session = self._supervisor.current
         if session is not None:
             try:

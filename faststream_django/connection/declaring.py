@@ -110,11 +110,11 @@ async def _session(wanted: Wanted, supervisor: Supervisor) -> Session:
         if not answer.done():
             answer.set_result(session)
 
-    supervisor.ask(answer, wanted.timeout, note)
+    supervisor.request_session(answer, wanted.timeout, note)
     try:
         session = await answer
     finally:
-        supervisor.forget(answer)
+        supervisor.withdraw_request(answer)
     if isinstance(session, BrokerUnavailable):
         text = f"nothing was declared on broker {wanted.broker!r}: {session}."
         raise type(session)(text, broker=wanted.broker)

@@ -46,7 +46,7 @@ class Supervisor:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         # A dict for its order: whoever asked first goes on first.
-        self._askers: dict[Hashable, Callable[[Session | BrokerUnavailable], None]] = {}
+        self._requests: dict[Hashable, Callable[[Session | BrokerUnavailable], None]] = {}
         self._closed = False
         self._suspected_at: float | None = None
         self._wanted = asyncio.Event()
@@ -88,42 +88,42 @@ class Supervisor:
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._keep_alive(), context=contextvars.Context())
 
-    def ask(
-        self, asker: Hashable, patience: float, answer: Callable[[Session | BrokerUnavailable], None]
+    def request_session(
+        self, requester: Hashable, timeout: float, on_session: Callable[[Session | BrokerUnavailable], None]
     ) -> None:
-        """Have `answer` called with the session, now or as soon as there is one.
+        """Have `on_session` called with the session, now or as soon as there is one.
 
         It is called with BrokerUnavailable at once where waiting is of no use: in an outage that is older
-        than `patience` (seconds), so that a site with a dead broker stays up, and once the supervisor is
+        than `timeout` (seconds), so that a site with a dead broker stays up, and once the supervisor is
         closed. With BrokerRefused as soon as every node has refused the connection. Whoever is turned
         away still makes the supervisor try again soon: it is the probe for all of them.
         """
         session = self.current
         if session is not None:
-            answer(session)
+            on_session(session)
             return
         if self._closed:
-            answer(BrokerUnavailable("the connection was stopped"))
+            on_session(BrokerUnavailable("the connection was stopped"))
             return
         if isinstance(self._failure, BrokerRefused) and self._failure_age() < REFUSED_PATIENCE:
-            answer(BrokerRefused(str(self._failure)))
+            on_session(BrokerRefused(str(self._failure)))
             return
         self._wanted.set()
         age = max(time.monotonic() - self._down_since, self._waited_in_vain)
-        if self._failure is not None and age >= patience:
-            answer(BrokerUnavailable(str(self.outage)))
+        if self._failure is not None and age >= timeout:
+            on_session(BrokerUnavailable(str(self.outage)))
             return
         self.start()
-        self._askers[asker] = answer
+        self._requests[requester] = on_session
 
-    def waited_in_vain(self, asker: Hashable, patience: float) -> None:
-        """Note that the `patience` seconds of an asker are over: no other waits as long in this outage."""
-        if asker in self._askers:
-            self._waited_in_vain = max(self._waited_in_vain, patience)
+    def waited_in_vain(self, requester: Hashable, timeout: float) -> None:
+        """Note that the `timeout` seconds of a requester are over: no other waits as long in this outage."""
+        if requester in self._requests:
+            self._waited_in_vain = max(self._waited_in_vain, timeout)
 
-    def forget(self, asker: Hashable) -> None:
-        """Drop the question of one who has gone away."""
-        self._askers.pop(asker, None)
+    def withdraw_request(self, requester: Hashable) -> None:
+        """Drop the request of one who has gone away."""
+        self._requests.pop(requester, None)
 
     def unanswered(self, posted_at: float) -> None:
         """Note that a deadline passed without an answer to a message that the session got at `posted_at`.
@@ -146,7 +146,7 @@ class Supervisor:
     async def close(self) -> None:
         """Stop connecting and close the session cleanly. Whoever still waits is told."""
         self._closed = True
-        self._answer(BrokerUnavailable("the connection was stopped"))
+        self._fulfil(BrokerUnavailable("the connection was stopped"))
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -207,7 +207,7 @@ class Supervisor:
         self._refusals = 0
         self._suspected_at = None
         self._waited_in_vain = 0.0
-        self._answer(session)
+        self._fulfil(session)
 
     def _down(self, reason: str) -> None:
         self._log_outage("disconnected", reason)
@@ -224,13 +224,13 @@ class Supervisor:
         self._failure = error
         self._failed_at = time.monotonic()
         if isinstance(error, BrokerRefused):
-            self._answer(error)
+            self._fulfil(error)
 
-    def _answer(self, outcome: Session | BrokerUnavailable) -> None:
-        askers, self._askers = self._askers, {}
-        for answer in askers.values():
+    def _fulfil(self, outcome: Session | BrokerUnavailable) -> None:
+        requests, self._requests = self._requests, {}
+        for on_session in requests.values():
             # An exception object of its own for each.
-            answer(type(outcome)(str(outcome)) if isinstance(outcome, BrokerUnavailable) else outcome)
+            on_session(type(outcome)(str(outcome)) if isinstance(outcome, BrokerUnavailable) else outcome)
 
     async def _pause(self, failures: int) -> None:
         refused = isinstance(self._failure, BrokerRefused)

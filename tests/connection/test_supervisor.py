@@ -57,7 +57,7 @@ def run(scenario, **scripts):
 
 async def asked(supervisor, patience=5.0):
     answer = asyncio.get_running_loop().create_future()
-    supervisor.ask(object(), patience, answer.set_result)
+    supervisor.request_session(object(), patience, answer.set_result)
     return await answer
 
 
@@ -93,12 +93,12 @@ def test_one_caller_who_waited_in_vain_is_enough(patience, is_told_at_once):
     """The outage is as old as its first caller's time, or a moment younger: the next does not wait again."""
 
     async def scenario(supervisor):
-        supervisor.ask("first", 5.0, lambda _: None)
+        supervisor.request_session("first", 5.0, lambda _: None)
         while supervisor.outage is None or "last attempt" not in supervisor.outage:  # noqa: ASYNC110
             await asyncio.sleep(0)
         supervisor.waited_in_vain("first", 5.0)
         answer = asyncio.get_running_loop().create_future()
-        supervisor.ask("second", patience, answer.set_result)
+        supervisor.request_session("second", patience, answer.set_result)
         return answer.done()
 
     assert run(scenario, one=[AWAY]) is is_told_at_once
@@ -106,7 +106,7 @@ def test_one_caller_who_waited_in_vain_is_enough(patience, is_told_at_once):
 
 def test_session_ends_the_outage_that_was_waited_for():
     async def scenario(supervisor):
-        supervisor.ask("first", 5.0, lambda _: None)
+        supervisor.request_session("first", 5.0, lambda _: None)
         supervisor.waited_in_vain("first", 5.0)
         (await asked(supervisor, 6.0)).abort("reset")
         return await asked(supervisor)
