@@ -68,7 +68,7 @@ class Chunk:
     all_begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set on the loop once each message has its place in the line: the next chunk may follow."""
     _all_settled: asyncio.Event = field(default_factory=asyncio.Event)
-    deadlines: set[asyncio.Timeout] = field(default_factory=set)
+    timers: set[asyncio.Timeout] = field(default_factory=set)
     """Those of every chunk of the bulk that is under way: progress of one is progress of all."""
     _put_off_at: float = 0.0
 
@@ -123,17 +123,17 @@ class Chunk:
             self._put_off(publication.timeout)
 
     def _put_off(self, timeout: float) -> None:
-        until = asyncio.get_running_loop().time() + timeout
-        for deadline in self.deadlines:
-            if not deadline.expired():
-                deadline.reschedule(until)
+        deadline = asyncio.get_running_loop().time() + timeout
+        for timer in self.timers:
+            if not timer.expired():
+                timer.reschedule(deadline)
 
-    def patience(self, seconds: float) -> Iterator[float]:
+    def timeouts(self, timeout: float) -> Iterator[float]:
         """Yield how long to wait, again as long as messages were settled meanwhile."""
         settled_count = -1
         while settled_count != self.settled_count:
             settled_count = self.settled_count
-            yield seconds
+            yield timeout
 
     def unsettled(self) -> list[Publication]:
         """Return the messages that are neither confirmed nor failed."""
@@ -270,7 +270,7 @@ class Bulk:
 
     def _take(self) -> Chunk:
         chunk, following = self._chunk, Chunk()
-        following.previous, following.deadlines = chunk, chunk.deadlines
+        following.previous, following.timers = chunk, chunk.timers
         self.under_way.append(chunk)
         self._chunk = following
         return chunk

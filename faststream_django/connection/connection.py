@@ -75,11 +75,11 @@ class Connection:
 
     def begin_stop(self, timeout: float | None = None) -> Callable[[], None]:
         """Begin to stop, in any thread, and return at once; what is returned waits for the end of it."""
-        limit = self.settings.shutdown_timeout if timeout is None else timeout
+        timeout = self.settings.shutdown_timeout if timeout is None else timeout
         if not self._loop.is_started:
             return _wait_for_nothing
-        deadline = time.monotonic() + limit + GRACE
-        call = self._loop.submit(self._end, limit)
+        deadline = time.monotonic() + timeout + GRACE
+        call = self._loop.submit(self._end, timeout)
 
         def wait() -> None:
             with suppress(LoopStalled, LoopStopped):
@@ -89,7 +89,7 @@ class Connection:
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
-        publication = Publication(message, self.settings.alias, self._limit(timeout))
+        publication = Publication(message, self.settings.alias, self._timeout_or_default(timeout))
         self._loop.refuse_itself()
         try:
             self._loop.run_job(PublishJob(self, publication), publication.timeout, GRACE)
@@ -98,7 +98,9 @@ class Connection:
 
     async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:
         """See send(). The messages of one `caller` for one exchange leave in the order of the calls."""
-        publication = Publication(message, self.settings.alias, self._limit(timeout), caller=caller)
+        publication = Publication(
+            message, self.settings.alias, self._timeout_or_default(timeout), caller=caller
+        )
         try:
             await self._loop.arun_job(PublishJob(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
@@ -120,19 +122,19 @@ class Connection:
         EARLY_AFTER.
         """
         self._loop.refuse_itself()
-        limit = self._limit(timeout)
-        bulk = Bulk(self.settings.alias, limit)
+        timeout = self._timeout_or_default(timeout)
+        bulk = Bulk(self.settings.alias, timeout)
         try:
             if not isinstance(items, list):
-                self._loop.submit(self._watch, bulk, limit, EARLY_AFTER)
+                self._loop.submit(self._watch, bulk, timeout, EARLY_AFTER)
             for chunk in bulk.chunks(items):
-                chunk.call = self._loop.submit(self._deliver_chunk, chunk, limit)
+                chunk.call = self._loop.submit(self._deliver_chunk, chunk, timeout)
                 if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    self._wait(bulk, limit, on_settled)
-            self._wait_for_rest(bulk, limit, on_settled)
+                    self._wait(bulk, timeout, on_settled)
+            self._wait_for_rest(bulk, timeout, on_settled)
         except BaseException:
             try:
-                self._wait_for_rest(bulk, limit, on_settled)
+                self._wait_for_rest(bulk, timeout, on_settled)
             except BaseException:
                 bulk.abandon()
                 raise
@@ -146,17 +148,17 @@ class Connection:
         on_settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
         """See send_many(). When its task is cancelled it ends at once."""
-        limit = self._limit(timeout)
-        bulk = Bulk(self.settings.alias, limit)
+        timeout = self._timeout_or_default(timeout)
+        bulk = Bulk(self.settings.alias, timeout)
         # Without a wake of the loop thread for a bulk that is done before.
         timer = asyncio.get_running_loop().call_later(
-            EARLY_AFTER, self._loop.asubmit, self._watch, bulk, limit, 0.0
+            EARLY_AFTER, self._loop.asubmit, self._watch, bulk, timeout, 0.0
         )
         try:
             async for chunk in bulk.achunks(items):
-                chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, limit)
+                chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, timeout)
                 if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    await on_settled(await self._await(bulk, limit))
+                    await on_settled(await self._await(bulk, timeout))
         except (KeyboardInterrupt, asyncio.CancelledError):
             bulk.abandon()
             raise
@@ -164,37 +166,37 @@ class Connection:
             timer.cancel()
             bulk.rest()
             while bulk.under_way:
-                await on_settled(await self._await(bulk, limit))
+                await on_settled(await self._await(bulk, timeout))
         return bulk.result
 
-    def _wait_for_rest(self, bulk: Bulk, limit: float, on_settled: Callable[[Chunk], None]) -> None:
+    def _wait_for_rest(self, bulk: Bulk, timeout: float, on_settled: Callable[[Chunk], None]) -> None:
         bulk.rest()
         while bulk.under_way:
-            self._wait(bulk, limit, on_settled)
+            self._wait(bulk, timeout, on_settled)
 
-    def _wait(self, bulk: Bulk, limit: float, on_settled: Callable[[Chunk], None]) -> None:
+    def _wait(self, bulk: Bulk, timeout: float, on_settled: Callable[[Chunk], None]) -> None:
         """Wait for the first chunk that is under way, as long as it makes progress."""
         chunk = bulk.under_way[0]
         # None if an exception came before it was handed over.
-        chunk.call = chunk.call or self._loop.submit(self._deliver_chunk, chunk, limit)
+        chunk.call = chunk.call or self._loop.submit(self._deliver_chunk, chunk, timeout)
         with self._giving_up(chunk):
-            for patience in chunk.patience(limit + GRACE):
+            for seconds in chunk.timeouts(timeout + GRACE):
                 with suppress(LoopStalled):
-                    chunk.call.wait(patience)
+                    chunk.call.wait(seconds)
                     break
             else:
                 raise LoopStalled
         on_settled(chunk)
         bulk.settle(chunk)  # last: Ctrl-C may come at any line above, and all of them may be repeated
 
-    async def _await(self, bulk: Bulk, limit: float) -> Chunk:
+    async def _await(self, bulk: Bulk, timeout: float) -> Chunk:
         """See _wait()."""
         chunk = bulk.under_way[0]
-        chunk.call = chunk.call or self._loop.asubmit(self._deliver_chunk, chunk, limit)
+        chunk.call = chunk.call or self._loop.asubmit(self._deliver_chunk, chunk, timeout)
         with self._giving_up(chunk):
-            for patience in chunk.patience(limit + GRACE):
+            for seconds in chunk.timeouts(timeout + GRACE):
                 with suppress(LoopStalled):
-                    await chunk.call.wait(patience)
+                    await chunk.call.wait(seconds)
                     break
             else:
                 raise LoopStalled
@@ -218,7 +220,7 @@ class Connection:
         Raises, within `timeout` seconds (default: TIMEOUT), InvalidDeclaration, BrokerUnavailable (nothing
         was declared), DeclarationRefused (the rest was declared) or DeclarationTimeout (nobody knows).
         """
-        wanted = read_wanted(self.settings.alias, queues, exchanges, self._limit(timeout))
+        wanted = read_wanted(self.settings.alias, queues, exchanges, self._timeout_or_default(timeout))
         refuse_event_loop()
         with told(wanted):
             self._loop.run(self._declare, wanted, timeout=wanted.timeout + GRACE)
@@ -227,11 +229,11 @@ class Connection:
         self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
     ) -> None:
         """See declare()."""
-        wanted = read_wanted(self.settings.alias, queues, exchanges, self._limit(timeout))
+        wanted = read_wanted(self.settings.alias, queues, exchanges, self._timeout_or_default(timeout))
         with told(wanted):
             await self._loop.arun_job(CoroutineJob(self._declare, (wanted,)), wanted.timeout + GRACE)
 
-    def _limit(self, timeout: float | None) -> float:
+    def _timeout_or_default(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
 
     # From here on everything runs on the loop thread.
@@ -259,8 +261,8 @@ class Connection:
 
     async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
         # Counted from here: the first call in a process makes the backend, which imports the driver.
-        end = asyncio.get_running_loop().time() + timeout
-        await self.courier_here().deliver_chunk(chunk, end)
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self.courier_here().deliver_chunk(chunk, deadline)
 
     async def _watch(self, bulk: Bulk, timeout: float, delay: float) -> None:
         asyncio.get_running_loop().call_later(delay, self._deliver_early, bulk, timeout)

@@ -76,11 +76,11 @@ class Courier:
 
         Whoever still waits then is told what is known.
         """
-        limit = self._shutdown_timeout if timeout is None else timeout
-        closing_time = min(CLOSING_TIME, limit / 2)
+        timeout = self._shutdown_timeout if timeout is None else timeout
+        closing_time = min(CLOSING_TIME, timeout / 2)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(limit - closing_time):
+                async with asyncio.timeout(timeout - closing_time):
                     await self._window.emptied()
             # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
             closing = self._loop.create_task(self._supervisor.close())
@@ -129,15 +129,15 @@ class Courier:
             self._end_turn(publication)
             task.cancel()
 
-    async def deliver_chunk(self, chunk: Chunk, end: float, *, early: bool = False) -> None:
+    async def deliver_chunk(self, chunk: Chunk, deadline: float, *, early: bool = False) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
 
-        The time is over when the loop's reaches `end`, which each verdict puts off. With `early` the
+        The time is over when the loop's reaches `deadline`, which each verdict puts off. With `early` the
         chunk may grow and is delivered again: this is about what waits in it now.
         """
         try:
-            async with asyncio.timeout_at(end) as deadline:
-                chunk.deadlines.add(deadline)
+            async with asyncio.timeout_at(deadline) as timer:
+                chunk.timers.add(timer)
                 async with chunk.beginning:
                     await chunk.in_turn()
                     await self._begin_chunk(chunk)
@@ -154,7 +154,7 @@ class Courier:
                 elif not early:
                     chunk.settle(publication, self._late(publication))
         finally:
-            chunk.deadlines.discard(deadline)
+            chunk.timers.discard(timer)
             if not early:
                 chunk.all_begun.set()
                 for publication in chunk.publications:  # after a cancellation: nobody waits

@@ -50,10 +50,10 @@ class NativeConnection:
 
     def stop(self, timeout: float | None = None) -> None:
         """Close the broker, within `timeout` seconds."""
-        limit = self._shutdown_timeout if timeout is None else timeout
+        timeout = self._shutdown_timeout if timeout is None else timeout
         if self._live is not None and self._loop.is_started:
             try:
-                self._loop.run(self._end, timeout=limit)
+                self._loop.run(self._end, timeout=timeout)
             except (LoopStalled, LoopStopped):
                 return
 
@@ -64,9 +64,11 @@ class NativeConnection:
 
     def publish(self, message: Any, *destination: Any, timeout: float | None, **options: Any) -> Any:
         """Return what the broker's own method returns; raise PublishError within `timeout` seconds."""
-        limit = self._timeout if timeout is None else timeout
+        timeout = self._timeout if timeout is None else timeout
         try:
-            return self._loop.run(self._publish, limit, message, destination, options, timeout=limit + GRACE)
+            return self._loop.run(
+                self._publish, timeout, message, destination, options, timeout=timeout + GRACE
+            )
         except LoopStopped as error:
             raise BrokerUnavailable(f"the message was not sent: {error}.") from None
         except LoopStalled:
@@ -84,22 +86,24 @@ class NativeConnection:
             await live.close()
 
     async def _publish(
-        self, limit: float, message: Any, destination: tuple[Any, ...], options: dict[str, Any]
+        self, timeout: float, message: Any, destination: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
         live = self._here()
         sending = False
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 await live.connected()
                 sending = True
                 return await live.broker.publish(message, *destination, **options)
         except TimeoutError as error:
             if sending:
                 raise PublishTimeout(
-                    f"The broker did not answer within {limit:g} s; it may have the message.",
+                    f"The broker did not answer within {timeout:g} s; it may have the message.",
                     maybe_sent=True,
                 ) from error
-            raise BrokerUnavailable(f"No connection within {limit:g} s; the message was not sent.") from error
+            raise BrokerUnavailable(
+                f"No connection within {timeout:g} s; the message was not sent."
+            ) from error
         except PublishError:
             raise
         except Exception as error:

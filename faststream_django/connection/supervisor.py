@@ -170,11 +170,11 @@ class Supervisor:
                 await self._pause(failures)
 
     async def _attempt(self, number: int) -> Session | None:
-        limit = self._settings.connect_timeout
+        timeout = self._settings.connect_timeout
         self._wanted.clear()
         self._nodes = 1
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 urls = await self._urls.read()
                 self._nodes = len(urls)
                 return await self._backend.connect(urls[(number - 1) % len(urls)])
@@ -184,7 +184,7 @@ class Supervisor:
             step = (
                 "answer of the function for URL or PASSWORD" if self._urls.is_reading else "AMQP connection"
             )
-            self._fail(BrokerUnavailable(f"no {step} within CONNECT_TIMEOUT ({limit:g} s)"))
+            self._fail(BrokerUnavailable(f"no {step} within CONNECT_TIMEOUT ({timeout:g} s)"))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -237,10 +237,10 @@ class Supervisor:
         longest = LAST_REFUSED_DELAY if refused else LAST_DELAY
         delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 10), longest)
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes of a site, no secret
-        patience = min(delay, REFUSED_PATIENCE if refused else PATIENCE)
-        await asyncio.sleep(patience)
+        pause = min(delay, REFUSED_PATIENCE if refused else PATIENCE)
+        await asyncio.sleep(pause)
         with suppress(TimeoutError):
-            async with asyncio.timeout(delay - patience):
+            async with asyncio.timeout(delay - pause):
                 await self._wanted.wait()
 
     def _log_outage(self, state: str, reason: str) -> None:

@@ -29,21 +29,21 @@ def others_import() -> bool:
     return any(ident != me and _is_importing(frame) for ident, frame in sys._current_frames().items())  # noqa: SLF001
 
 
-async def quiet(patience: float) -> None:
-    """Return when no other thread is in the middle of an import, or after `patience` seconds."""
-    deadline = time.monotonic() + patience
+async def quiet(timeout: float) -> None:
+    """Return when no other thread is in the middle of an import, or after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while others_import() and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells when it is so
         await asyncio.sleep(PAUSE)
 
 
 @contextmanager
-def undisturbed(patience: float) -> Iterator[None]:
+def undisturbed(timeout: float) -> Iterator[None]:
     """Have every other thread wait that wants to import what is not imported yet.
 
-    Waits for `patience` seconds at most until nobody else is in the middle of an import, as a program may be
+    Waits for `timeout` seconds at most until nobody else is in the middle of an import, as a program may be
     for all its life; then there is nothing to hold up the others with.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not (is_alone := _hold_others_up()) and time.monotonic() < deadline:
         time.sleep(PAUSE)
     try:

@@ -65,7 +65,7 @@ class RunningLoop:
         self.pid = os.getpid()
         self.threads = threads
         self.loop = threads.new_event_loop()
-        # asyncio's debug mode (python -X dev) would log what takes 0.1 s; the pulse tells what matters.
+        # asyncio's debug mode (python -X dev) would log what takes 0.1 s; the watchdog tells what matters.
         self.loop.slow_callback_duration = math.inf
         self.inbox: deque[Call[Any]] = deque()
         self._wakeup = Wakeup(self.loop, self.drain)
@@ -151,7 +151,7 @@ class RunningLoop:
         """End a loop whose descriptors foreign code has closed, as daemons do; called in any thread.
 
         Nothing of it is closed: its numbers may be other files by now. Who waits for it is told by its
-        thread, which notices with the next beat of the pulse at the latest.
+        thread, which notices with the next beat of the watchdog at the latest.
         """
         with self._gate:
             known, self.closed = self._left_alone, True
@@ -262,17 +262,17 @@ class RunningLoop:
         """Let the closers finish what is in flight, then cancel whatever is left."""
         await asyncio.gather(*(closer() for closer in self.closers), return_exceptions=True)
         self.closed = True
-        end = self.loop.time() + CANCEL_TIMEOUT
+        deadline = self.loop.time() + CANCEL_TIMEOUT
         # Again and again: drivers begin tasks when others of theirs are cancelled.
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=max(0.0, end - self.loop.time()))
-            if self.loop.time() >= end:
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - self.loop.time()))
+            if self.loop.time() >= deadline:
                 return
 
     @property
-    def shut_down_limit(self) -> float:
+    def shut_down_timeout(self) -> float:
         """The seconds that shut_down() may take."""
         return max(self.closers.values(), default=0.0) + CANCEL_TIMEOUT
 

@@ -148,7 +148,7 @@ class LoopThread:
             CoroutineJob(running.shut_down, ()), running, running.new_locked_lock()
         )
         running.submit(call)
-        timeout = running.shut_down_limit
+        timeout = running.shut_down_timeout
         try:
             call.wait(timeout)
         except LoopStalled:

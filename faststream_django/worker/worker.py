@@ -108,22 +108,22 @@ class Worker:
         await _start(broker, self.settings, url)
 
     async def _read_urls(self) -> tuple[str, ...]:
-        limit = self.settings.connect_timeout
+        timeout = self.settings.connect_timeout
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 return await self._urls.read()
         except TimeoutError:
             raise BrokerUnavailable(
-                f"no answer of the function for URL or PASSWORD within CONNECT_TIMEOUT ({limit:g} s)"
+                f"no answer of the function for URL or PASSWORD within CONNECT_TIMEOUT ({timeout:g} s)"
             ) from None
 
     async def _stop(self, broker: RabbitBroker) -> None:
-        limit = self.settings.shutdown_timeout + STOP_GRACE
+        timeout = self.settings.shutdown_timeout + STOP_GRACE
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 await broker.stop()
         except TimeoutError:
-            logger.warning("broker=%s state=abandoned after=%.1fs", self.settings.alias, limit)
+            logger.warning("broker=%s state=abandoned after=%.1fs", self.settings.alias, timeout)
 
     async def _unless_stopping(self, step: Coroutine[Any, Any, None]) -> None:
         """Await the step; give it up when the worker is told to stop."""
@@ -148,16 +148,16 @@ async def _start(broker: RabbitBroker, settings: BrokerSettings, url: str) -> No
     from faststream_django.backends.rabbit.backend import RabbitBackend
     from faststream_django.backends.rabbit.errors import connect_error, drop_frames
 
-    limit = settings.connect_timeout
+    timeout = settings.connect_timeout
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(timeout):
             session = await RabbitBackend(settings).connect(url)
         # Its turn comes once all that the settings name has been declared, however long that takes.
         await session.declare((), ())
         await session.close()
         await broker.start()
     except TimeoutError:
-        raise BrokerUnavailable(f"no AMQP connection within CONNECT_TIMEOUT ({limit:g} s)") from None
+        raise BrokerUnavailable(f"no AMQP connection within CONNECT_TIMEOUT ({timeout:g} s)") from None
     except ChannelClosed as error:
         await broker.stop()
         raise BrokerRefused(f"a queue or exchange of the subscribers is refused: {error}") from error
