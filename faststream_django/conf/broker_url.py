@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from faststream_django.conf.setting import did_you_mean
 
 __all__ = ["BrokerURL", "InvalidURL", "parse_url", "redacted", "split_url"]
 
@@ -110,7 +111,7 @@ def split_url(url: str) -> SplitResult:
         raise InvalidURL("the URL has no scheme: start it with amqp://, amqps:// or memory://")
     if scheme.lower() not in SCHEMES:
         raise InvalidURL(
-            f"the URL's scheme is unknown{_suggestion(scheme, SCHEMES)}: "
+            f"the URL's scheme is unknown{did_you_mean(scheme, SCHEMES)}: "
             "start it with amqp://, amqps:// or memory://"
         )
     if not url.isprintable() or " " in url:
@@ -190,7 +191,7 @@ def _check_parameter(name: str, value: str, scheme: str) -> None:
         raise InvalidURL(f"the URL has the parameter '{name}': set '{_SETTINGS[name]}' instead")
     if name not in _PARAMETERS:
         raise InvalidURL(
-            f"the URL has an unknown parameter{_suggestion(name, _PARAMETERS)}; "
+            f"the URL has an unknown parameter{did_you_mean(name, _PARAMETERS)}; "
             f"known are {', '.join(_PARAMETERS)}. A '?' in a password must be percent-encoded "
             "with urllib.parse.quote(password, safe='')"
         )
@@ -216,8 +217,3 @@ def _printable(text: str) -> str:
     if not text.isprintable():
         raise InvalidURL("the URL has a control character in its virtual host or a parameter")
     return text
-
-
-def _suggestion(word: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -14,7 +14,10 @@ from typing import Any, NoReturn
 
 from faststream_django.exceptions import InvalidBroker
 
-__all__ = ["Reader", "Setting", "did_you_mean", "shown"]
+__all__ = ["YEAR", "Reader", "Setting", "did_you_mean", "nearest", "shown"]
+
+# A wait longer than the operating system can count would fail after the message was handed over.
+YEAR = 31_536_000
 
 _TABLE_VALUES = (str, bytes, bool, int, float, Decimal, dt.datetime, type(None))
 
@@ -78,7 +81,7 @@ class Setting:
     def seconds(self) -> float:
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float)):
             self.refuse(f"must be a number of seconds, not {shown(self.value)}")
-        if not 0 < self.value <= 31_536_000:  # NaN is not, either
+        if not 0 < self.value <= YEAR:  # NaN is not, either
             self.refuse(f"must be above 0 seconds and at most a year, not {shown(self.value)}")
         return float(self.value)
 
@@ -137,11 +140,18 @@ Reader = Callable[[Setting], Any]
 
 def did_you_mean(word: Any, known: Iterable[Any], *, listed: bool = False) -> str:
     """Suggest the nearest known word, or list the known ones where none is near."""
+    words = [each for each in known if isinstance(each, str)]
+    hint = nearest(word, words)
+    if hint is not None:
+        return f" (did you mean {hint!r}?)"
+    return f" (known are {', '.join(map(repr, words))})" if listed else ""
+
+
+def nearest(word: Any, known: Iterable[Any]) -> str | None:
+    """Return the known word that may have been meant, if there is one."""
     words = {each.lower(): each for each in known if isinstance(each, str)}
     near = get_close_matches(word.lower(), words, n=1) if isinstance(word, str) else []
-    if near:
-        return f" (did you mean {words[near[0]]!r}?)"
-    return f" (known are {', '.join(map(repr, words.values()))})" if listed else ""
+    return words[near[0]] if near else None
 
 
 def shown(value: Any) -> str:

@@ -19,15 +19,13 @@ from faststream_django.connection.courier import Courier
 from faststream_django.connection.declaring import Wanted, read_wanted, told
 from faststream_django.connection.errors import conclude, unanswered
 from faststream_django.connection.sender import aignore, ignore
-from faststream_django.loop.calls import Call, CoroutineJob, LoopStalled, LoopStopped
+from faststream_django.loop.calls import GRACE, Call, CoroutineJob, LoopStalled, LoopStopped
 from faststream_django.loop.imports import quiet
 from faststream_django.loop.thread import LoopThread, loop_thread
 from faststream_django.messages.message import Message
 
 __all__ = ["Connection"]
 
-# What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
-GRACE = 0.1
 # Seconds after which the messages of a bulk leave although the source has not filled their chunk.
 EARLY_AFTER = 0.05
 # Seconds that start() waits for imports of other threads to end. A program may live in one.

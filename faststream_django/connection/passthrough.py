@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from faststream_django.exceptions import BrokerUnavailable, PublishError, PublishTimeout
-from faststream_django.loop.calls import LoopStalled, LoopStopped
+from faststream_django.loop.calls import GRACE, LoopStalled, LoopStopped
 from faststream_django.loop.thread import LoopThread, loop_thread
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     Broker = BrokerUsecase[Any, Any, Any]
 
 __all__ = ["NativeConnection"]
-
-# What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
-GRACE = 0.1
 
 
 class NativeConnection:

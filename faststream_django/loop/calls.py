@@ -11,7 +11,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from faststream_django.loop.threads import Lock
 
-__all__ = ["Call", "CoroutineJob", "Job", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall"]
+__all__ = ["GRACE", "Call", "CoroutineJob", "Job", "LoopStalled", "LoopStopped", "TaskCall", "ThreadCall"]
+
+# What the caller's thread waits longer than the loop, which has the better knowledge of what happened.
+GRACE = 0.1
 
 T = TypeVar("T")
 

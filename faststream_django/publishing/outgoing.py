@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from uuid import UUID
 
 from faststream_django.conf.entries import broker_settings
+from faststream_django.conf.setting import YEAR, nearest
 from faststream_django.connection.bulk import CHUNK_MESSAGES, Item
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages.message import Message
@@ -28,9 +28,6 @@ __all__ = [
     "spelled_out",
     "target",
 ]
-
-# A wait longer than the operating system can count would fail after the message was handed over.
-YEAR = 31_536_000
 
 
 class PublishOptions(TypedDict, total=False):
@@ -151,8 +148,8 @@ def _seconds(timeout: object, alias: str) -> float:
 def _unexpected(options: Mapping[str, Any]) -> str:
     known = PublishOptions.__annotations__
     name = next(name for name in options if name not in known)
-    hint = ["broker"] if name == "using" else difflib.get_close_matches(name, known, n=1)
-    suggestion = f" (did you mean {hint[0]}=?)" if hint else ""
+    hint = "broker" if name == "using" else nearest(name, known)
+    suggestion = f" (did you mean {hint}=?)" if hint else ""
     return f"unexpected keyword argument {name!r}{suggestion}"
 
 

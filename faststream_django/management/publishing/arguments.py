@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from faststream_django.conf.entries import broker_settings
+from faststream_django.conf.setting import YEAR
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.management.publishing.bodies import WrongUsage, content_type_of, json_problem
 from faststream_django.messages.message import Message
-from faststream_django.publishing.outgoing import YEAR
 
 __all__ = ["read_arguments"]
 
