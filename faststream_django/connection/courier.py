@@ -51,6 +51,7 @@ class Courier:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._is_direct: bool | None = None
         self._loop = asyncio.get_running_loop()
         self._supervisor = Supervisor(backend)
         self._window = Window(backend.settings)
@@ -178,11 +179,12 @@ class Courier:
     ) -> None:
         publication.on_done = on_done
         try:
-            is_direct = self._backend.is_direct
+            if self._is_direct is None:
+                self._is_direct = self._backend.is_direct
         except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
             self._finish(publication, broken(publication, error))
             return
-        if is_direct:
+        if self._is_direct:
             self._post(publication, publication.message, self._conclude, more=more)
             return
         if publication.caller is not None:

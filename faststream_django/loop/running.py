@@ -194,7 +194,8 @@ class RunningLoop:
         turn = self._turn
         # Equal: somebody has woken the loop after drain() began this turn, so it will begin the next one.
         if self._turn_woken_in != turn:
-            self._watchdog.expect()
+            if not self._watchdog.is_beating:
+                self._watchdog.expect()
             self._wake()
             self._turn_woken_in = turn
         # Closed in between: either this is seen here, or the one who closes finds the call in the inbox.
@@ -211,7 +212,8 @@ class RunningLoop:
         while inbox:
             # Atomic, so that each call is started, or refused, by one thread.
             inbox.popleft().start(self.loop)
-        self._watchdog.begin()
+        if not self._watchdog.is_beating:
+            self._watchdog.begin()
 
     def refuse(self) -> None:
         """End what came too late to be started."""

@@ -27,20 +27,18 @@ class Watchdog:
     def __init__(self, loop: asyncio.AbstractEventLoop, is_awaited: Callable[[], bool]) -> None:
         self._loop = loop
         self._is_awaited = is_awaited
-        self._is_beating = False
+        self.is_beating = False
         self._due = 0.0
         self._is_reported = False
 
     def expect(self) -> None:
-        """Note, in any thread, that the loop is to wake up now."""
-        if not self._is_beating:
-            self._due = time.monotonic()
+        """Note, in any thread, that the loop is to wake up now; not while it beats."""
+        self._due = time.monotonic()
 
     def begin(self) -> None:
-        """Note, on the loop, that somebody waits."""
-        if not self._is_beating:
-            self._is_beating = True
-            self._beat()
+        """Note, on the loop, that somebody waits; not while it beats."""
+        self.is_beating = True
+        self._beat()
 
     def _beat(self) -> None:
         self._is_reported = False
@@ -48,7 +46,7 @@ class Watchdog:
             self._due = time.monotonic() + BEAT
             self._loop.call_later(BEAT, self._beat)
         else:
-            self._is_beating = False
+            self.is_beating = False
 
     def report(self, thread_id: int | None) -> None:
         """Log, once, that the loop has not turned for too long, and what its thread does instead."""

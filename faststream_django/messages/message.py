@@ -113,7 +113,7 @@ class Message:
                 body=body,
                 exchange=exchange_name,
                 routing_key=key,
-                headers=as_headers(headers),
+                headers={} if headers is None else as_headers(headers),
                 content_type=as_property("content_type", content_type or derived_type),
                 content_encoding=as_property("content_encoding", content_encoding),
                 message_id=known_id,

@@ -242,7 +242,7 @@ def test_the_pulse_stops_when_nobody_waits(thread):
     running.loop.call_soon_threadsafe(running.loop.call_later, watchdog.BEAT * 1.5, loop_idle.set)
 
     assert loop_idle.wait(SOON)
-    assert not running._watchdog._is_beating
+    assert not running._watchdog.is_beating
     assert running.under_way == set()
 
 

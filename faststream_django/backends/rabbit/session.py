@@ -71,13 +71,17 @@ class RabbitSession(Session):
         publisher = self._publishers[message.exchange]
         is_alone = not more and publisher.is_idle
         publisher.pending[publication] = None
-        if is_alone and self._is_ready and self._connection.is_writable:
+        if is_alone and self._is_ready and self._may_write():
             publisher.flush()
         elif publisher not in self._to_flush:
             # What comes in the same round of the loop is written together.
             if not self._to_flush:
                 self._loop.call_soon(self._flush)
             self._to_flush.add(publisher)
+
+    def _may_write(self) -> bool:
+        wire = self._connection.wire
+        return self._connection.is_writable if wire is None else wire.may_write()
 
     def withdraw(self, publication: Publication) -> None:
         self._publishers.withdraw(publication)
@@ -108,7 +112,7 @@ class RabbitSession(Session):
         publishers, self._to_flush = self._to_flush, set()
         if not self._is_ready:
             return
-        if self._connection.is_writable:
+        if self._may_write():
             for publisher in publishers:
                 publisher.flush()
         elif self._connection.wire is None:  # nobody will tell
@@ -116,7 +120,7 @@ class RabbitSession(Session):
 
     def _flush_all(self) -> None:
         """Go on after the broker was blocked, the socket full, or the topology not declared."""
-        if self._is_ready and self._connection.is_writable:
+        if self._is_ready and self._may_write():
             self._publishers.flush()
 
     async def declare(
