@@ -153,9 +153,10 @@ class ThreadCall(Call[T]):
 
     __slots__ = ("_lock",)
 
-    def __init__(self, job: Job, host: Host, locked_lock: Lock) -> None:
+    def __init__(self, job: Job, host: Host, lock: Lock) -> None:
         super().__init__(job, host)
-        self._lock = locked_lock
+        lock.acquire()
+        self._lock = lock
 
     def _notify(self) -> None:
         self._lock.release()

@@ -75,7 +75,7 @@ def _under_gevent(original: Callable[[str, str], Any]) -> Threads:
         make_thread=lambda target, name: _NativeThread(target, name, start_thread, new_lock),
         new_event_loop=lambda: _NativeLoop(original("selectors", "DefaultSelector")(), original),
         new_lock=new_lock,
-        new_locked_lock=_GreenletLock,
+        new_call_lock=_GreenletLock,
         get_ident=get_ident,
         sleep=original("time", "sleep"),
     )
@@ -173,16 +173,20 @@ _bells: WeakKeyDictionary[Any, _Bell] = WeakKeyDictionary()
 
 
 class _GreenletLock:
-    """A locked lock: a greenlet waits for it while its hub goes on, and any thread may release it."""
+    """A lock that its call locks: a greenlet waits while its hub goes on, any thread may release it."""
 
-    __slots__ = ("_bell", "_is_released", "_semaphore")
+    __slots__ = ("_bell", "_is_new", "_is_released", "_semaphore")
 
     def __init__(self) -> None:
+        self._is_new = True
         self._is_released = False
         self._semaphore: Any = None
         self._bell: _Bell | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:  # noqa: FBT001, FBT002
+        if self._is_new:
+            self._is_new = False
+            return True
         if blocking and not self._is_released:
             self._semaphore = import_module("gevent.lock").Semaphore(0)
             self._bell = _Bell.of_this_hub()

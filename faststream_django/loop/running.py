@@ -43,10 +43,8 @@ class NoLoop:
         self.under_way: set[Call[Any]] = set()
         self._reason = reason
 
-    def new_locked_lock(self) -> Lock:
-        lock = threading.Lock()
-        lock.acquire()
-        return lock
+    def new_call_lock(self) -> Lock:
+        return threading.Lock()
 
     def submit(self, call: Call[Any]) -> None:
         call.settle(self._reason)
@@ -84,8 +82,8 @@ class RunningLoop:
         self._parked = True
         """No thread runs the loop, and none is about to."""
 
-    def new_locked_lock(self) -> Lock:
-        return self.threads.new_locked_lock()
+    def new_call_lock(self) -> Lock:
+        return self.threads.new_call_lock()
 
     def resume(self) -> None:
         """Run the loop in a thread of its own, at first and after pause().

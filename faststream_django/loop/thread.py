@@ -65,7 +65,7 @@ class LoopThread:
         Where there is no loop thread, as during exit, the call ends with LoopStopped.
         """
         host = self._host()
-        call: ThreadCall[T] = ThreadCall(CoroutineJob(function, args), host, host.new_locked_lock())
+        call: ThreadCall[T] = ThreadCall(CoroutineJob(function, args), host, host.new_call_lock())
         host.submit(call)
         return call
 
@@ -79,7 +79,7 @@ class LoopThread:
     def run_job(self, job: Job, timeout: float | None, grace: float = 0.0) -> Any:
         """Hand a job over and wait for what comes of it; see run() and ThreadCall.wait()."""
         host = self._host()
-        call: ThreadCall[Any] = ThreadCall(job, host, host.new_locked_lock())
+        call: ThreadCall[Any] = ThreadCall(job, host, host.new_call_lock())
         # One block for both: a signal handler may also raise when submit() has put the call in and has not
         # returned yet, and then nobody else could cancel it.
         try:
@@ -145,7 +145,7 @@ class LoopThread:
         if running is None or running.pid != os.getpid():
             return
         call: ThreadCall[None] = ThreadCall(
-            CoroutineJob(running.shut_down, ()), running, running.new_locked_lock()
+            CoroutineJob(running.shut_down, ()), running, running.new_call_lock()
         )
         running.submit(call)
         timeout = running.shut_down_timeout

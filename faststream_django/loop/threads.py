@@ -42,8 +42,8 @@ class Threads:
     """A daemon, which runs a function. The interpreter waits for the others before it calls atexit."""
     new_event_loop: Callable[[], asyncio.AbstractEventLoop]
     new_lock: Callable[[], AbstractContextManager[Any]]
-    new_locked_lock: Callable[[], Lock]
-    """For the one who waits: locked from the start, and released by another thread."""
+    new_call_lock: Callable[[], Lock]
+    """For the one who waits: locked by its call, and released by another thread."""
     get_ident: Callable[[], int]
     sleep: Callable[[float], None]
 
@@ -52,16 +52,11 @@ def of_the_standard_library() -> Threads:
     # As they are now: what is patched later must not reach a thread that runs.
     allocate_lock = threading.Lock
 
-    def new_locked_lock() -> Lock:
-        lock = allocate_lock()
-        lock.acquire()
-        return lock
-
     return Threads(
         make_thread=lambda target, name: threading.Thread(target=target, name=name, daemon=True),
         new_event_loop=_new_event_loop,
         new_lock=allocate_lock,
-        new_locked_lock=new_locked_lock,
+        new_call_lock=allocate_lock,
         get_ident=threading.get_ident,
         sleep=time.sleep,
     )

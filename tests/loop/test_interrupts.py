@@ -2,7 +2,6 @@ import asyncio
 import itertools
 import socket
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,12 +15,6 @@ from tests.loop.calling import LONG, SOON, double
 @pytest.fixture(autouse=True)
 def _short_cancel_timeout(monkeypatch):
     monkeypatch.setattr(running_loop, "CANCEL_TIMEOUT", 0.3)
-
-
-def new_lock():
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
 
 
 class Alarm(BaseException):
@@ -90,7 +83,9 @@ def test_call_that_was_not_answered_in_time_wakes_loop_again(thread):
     thread.start()
     running = thread._running
     running.inbox.append(
-        call := loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, new_lock())
+        call := loop_module.ThreadCall(
+            loop_module.CoroutineJob(double, (21,)), running, running.new_call_lock()
+        )
     )
 
     running.stalled()

@@ -128,7 +128,7 @@ def test_who_waits_for_a_loop_that_foreign_code_closes_is_told_at_once(thread):
     running = thread._running
 
     close_between_two_runs(running)
-    late = loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, running.new_locked_lock())
+    late = loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, running.new_call_lock())
     running.submit(late)
 
     for each in (call, late):
@@ -473,7 +473,7 @@ def test_a_call_that_the_end_of_the_loop_overtakes_is_told(thread, blocked):
     stopping.start()
     while not running.inbox:
         assert stopping.is_alive()
-    call = loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, running.new_locked_lock())
+    call = loop_module.ThreadCall(loop_module.CoroutineJob(double, (21,)), running, running.new_call_lock())
     running.submit(call)
 
     blocked.set()
@@ -488,7 +488,7 @@ def test_a_call_that_meets_the_end_of_the_loop_is_told(thread, monkeypatch, mome
     """Its thread took hold of the loop before stop() did and hands over after the rest was cancelled."""
     thread.start()
     running = thread._running
-    call = loop_module.ThreadCall(loop_module.CoroutineJob(Work(), ()), running, running.new_locked_lock())
+    call = loop_module.ThreadCall(loop_module.CoroutineJob(Work(), ()), running, running.new_call_lock())
     shut_down, end = running.shut_down, running.end
 
     async def shut_down_and_meet():
