@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -259,7 +260,7 @@ def _refuse_in_event_loop(name: str, twin: str) -> None:
         raise SynchronousOnlyOperation(
             f"{name}() on the loop thread of the broker would wait for itself. Await {twin}()."
         )
-    if (library := foreign_loop()) is not None:
+    if "trio" in sys.modules and (library := foreign_loop()) is not None:
         raise SynchronousOnlyOperation(
             f"You cannot call {name}() in a task of {library}: it would block the event loop. Call it in a "
             f"thread, as {library}.to_thread.run_sync() does."
