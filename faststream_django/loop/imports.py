@@ -41,8 +41,12 @@ def undisturbed(timeout: float) -> Iterator[None]:
     """Have every other thread wait that wants to import what is not imported yet.
 
     Waits for `timeout` seconds at most until nobody else is in the middle of an import, as a program may be
-    for all its life; then there is nothing to hold up the others with.
+    for all its life; then there is nothing to hold up the others with. Where threads are greenlets it
+    neither waits nor holds anybody up.
     """
+    if _has_greenlets():
+        yield
+        return
     deadline = time.monotonic() + timeout
     while not (is_alone := _hold_others_up()) and time.monotonic() < deadline:
         time.sleep(PAUSE)
@@ -53,15 +57,18 @@ def undisturbed(timeout: float) -> Iterator[None]:
             _imp.release_lock()
 
 
+def _has_greenlets() -> bool:
+    """Tell whether threads are gevent's greenlets: one that imports is not seen while others run."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
 def _hold_others_up() -> bool:
     """Take the lock that every import needs for a moment before it takes the lock of its module.
 
     Only if nobody has a module locked already: that thread would wait for us, and we perhaps for its module,
     for ever. Where the lock is ours no thread can lock a module, so whoever is seen in no import has none.
-    gevent's greenlets are not seen when others of their thread run.
     """
-    if "gevent" in sys.modules:
-        return False
     _imp.acquire_lock()
     if others_import():
         _imp.release_lock()

@@ -108,9 +108,25 @@ def test_quiet_waits_no_longer_than_its_patience(slow_import):
     asyncio.run(imports.quiet(SOON))
 
 
-def test_nobody_is_held_up_under_gevent(monkeypatch):
-    """A greenlet in the middle of an import would wait for us with its whole thread."""
-    monkeypatch.setitem(sys.modules, "gevent", imports)
+class Monkey:
+    def __init__(self, *patched):
+        self.patched = patched
 
-    with imports.undisturbed(0):
+    def is_module_patched(self, name):
+        return name in self.patched
+
+
+def test_nobody_waits_or_is_held_up_where_threads_are_greenlets(monkeypatch, slow_import):
+    """A greenlet in the middle of an import would wait for us with its whole thread."""
+    monkeypatch.setitem(sys.modules, "gevent.monkey", Monkey("threading"))
+    monkeypatch.setattr(imports.time, "sleep", lambda seconds: pytest.fail("it waited"))
+
+    with imports.undisturbed(SOON):
         assert not imports._imp.lock_held()
+
+
+def test_gevent_that_is_only_imported_changes_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gevent.monkey", Monkey())
+
+    with imports.undisturbed(SOON):
+        assert imports._imp.lock_held()
