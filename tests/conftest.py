@@ -106,8 +106,8 @@ def run_script(tmp_path):
     """Run a Python program with warnings as errors and return the subprocess.CompletedProcess.
 
     The program is source code, or a Path. It runs in tmp_path, with tests.settings on SQLite
-    files there unless env says otherwise. A program that is not done in time fails the test
-    with the tracebacks of its threads, and is killed with all it started.
+    files there unless env says otherwise; a variable that is None in env is unset. A program that is
+    not done in time fails the test with the tracebacks of its threads, and is killed with all it started.
     """
     sources = iter(range(1_000))
 
@@ -117,16 +117,17 @@ def run_script(tmp_path):
             path = tmp_path / f"script{next(sources)}.py"
             path.write_text(textwrap.dedent(source_or_path))
         command = [sys.executable, "-X", "faulthandler", "-W", "error", path.resolve(), *arguments]
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "TEST_DATABASE": "sqlite",
+            **(env or {}),
+        }
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "DJANGO_SETTINGS_MODULE": "tests.settings",
-                "TEST_DATABASE": "sqlite",
-                **(env or {}),
-            },
+            env={name: value for name, value in variables.items() if value is not None},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

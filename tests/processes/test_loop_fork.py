@@ -406,6 +406,7 @@ def test_fork_at_the_limit_of_processes(run_script):
             """,
         ),
         timeout=10,
+        env={"COVERAGE_PROCESS_CONFIG": None},  # this user may not write where the figures are kept
     )
 
     refused = "no loop thread can be started: can't start new thread True"
