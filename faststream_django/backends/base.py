@@ -63,6 +63,8 @@ class Publication:
     """Its place among the messages of its caller, until it has left."""
     index: int = 0
     """Its place among the messages of a publish of many."""
+    is_of_bulk: bool = False
+    """It has one of the places in flight that are for publishes of many."""
 
     # The session's that has it now.
     sent_as: Message = field(init=False)

@@ -165,7 +165,8 @@ class Courier:
         settle = partial(_settle, chunk)
         while chunk.begun < len(chunk.publications):
             publication = chunk.publications[chunk.begun]
-            await self._window.admit_when_possible(publication)
+            while not self._window.admit_of_bulk(publication):
+                await self._window.room_for_bulk()
             chunk.begun += 1
             self._begin(publication, settle, more=True)
 

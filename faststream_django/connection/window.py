@@ -24,7 +24,7 @@ class Window:
         self._most_of_bulks = max(1, int(self._most * PART_OF_BULKS))
         self._flying: set[Publication] = set()
         self._bytes = 0
-        self._of_bulks: set[Publication] = set()
+        self._count_of_bulks = 0
         self._bytes_of_bulks = 0
         self._waiting = 0
         self._changed = asyncio.Event()
@@ -47,26 +47,33 @@ class Window:
             )
         self._add(publication)
 
-    async def admit_when_possible(self, publication: Publication) -> None:
-        """Take a message of a bulk as soon as there is room; raise BrokerUnavailable once closed."""
+    def admit_of_bulk(self, publication: Publication) -> bool:
+        """Take a message of a bulk, or return False if there is no room; see room_for_bulk()."""
+        if self._is_closed or self._is_full() or self._is_full_of_bulks():
+            return False
+        self._add(publication)
+        publication.is_of_bulk = True
+        self._count_of_bulks += 1
+        self._bytes_of_bulks += len(publication.message.body)
+        return True
+
+    async def room_for_bulk(self) -> None:
+        """Wait until something was released; raise BrokerUnavailable once closed."""
         self._waiting += 1
         try:
-            while not self._is_closed and (self._is_full() or self._is_full_of_bulks()):
+            if not self._is_closed:
                 await self._change()
         finally:
             self._waiting -= 1
         if self._is_closed:
             raise BrokerUnavailable("the connection was stopped")
-        self._add(publication)
-        self._of_bulks.add(publication)
-        self._bytes_of_bulks += len(publication.message.body)
 
     def release(self, publication: Publication) -> None:
         size = len(publication.message.body)
         self._flying.discard(publication)
         self._bytes -= size
-        if publication in self._of_bulks:
-            self._of_bulks.discard(publication)
+        if publication.is_of_bulk:
+            self._count_of_bulks -= 1
             self._bytes_of_bulks -= size
         self._changed.set()
 
@@ -86,7 +93,7 @@ class Window:
 
     def _is_full_of_bulks(self) -> bool:
         return (
-            len(self._of_bulks) >= self._most_of_bulks
+            self._count_of_bulks >= self._most_of_bulks
             or self._bytes_of_bulks >= MAX_IN_FLIGHT_BYTES * PART_OF_BULKS
         )
 
