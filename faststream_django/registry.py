@@ -59,17 +59,17 @@ class Brokers:
         return len(broker_aliases())
 
     def start(self, *aliases: str) -> None:
-        """Begin to connect in the background; return at once, whatever the state of the brokers.
+        """Start connecting in the background and return immediately, even if a broker is unavailable.
 
-        Without arguments every alias is started.
+        Without arguments, all aliases are started.
         """
         for alias in aliases or broker_aliases():
             self[alias].start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Settle what is in flight and close every connection, all at once, within `timeout` seconds.
+        """Settle the messages in flight and close all connections at the same time, within `timeout` seconds.
 
-        The default is the SHUTDOWN_TIMEOUT of each alias. A later publish connects again.
+        The default is each alias's SHUTDOWN_TIMEOUT. A later publish connects again.
         """
         loop_thread.refuse_itself()
         # Those of this moment: threads that go on publishing make others, without end.

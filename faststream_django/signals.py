@@ -1,8 +1,9 @@
 """Signals about messages, sent in the thread of the caller.
 
-``message_published``: the broker confirmed it; arguments ``message`` (Message) and ``broker`` (its alias).
-``message_failed``: it was not confirmed; the same arguments and ``error`` (PublishError).
-A receiver that raises is logged by Django and changes nothing for the caller.
+``message_published``: the broker confirmed the message; the arguments are ``message`` (a Message) and
+``broker`` (its alias).
+``message_failed``: the message was not confirmed; the same arguments, and ``error`` (a PublishError).
+Django logs the error of a receiver that raises; the caller is not affected.
 """
 
 from django.dispatch import Signal

@@ -77,8 +77,8 @@ def queue_name(given: Setting) -> str:
     name = given.name()
     if not _DRIVER_NAME.fullmatch(name):
         given.refuse(
-            f"{shown(name)}: the AMQP driver declares only names of the letters a to z and A to Z, digits, "
-            "spaces and - _ . : @ # , / +"
+            f"{shown(name)}: the AMQP driver can only declare names made of the letters a to z and A to Z, "
+            "digits, spaces and - _ . : @ # , / +"
         )
     return name
 
@@ -88,7 +88,7 @@ def exchange_name(given: Setting) -> str:
     name = queue_name(given)
     if len(name) > 127:
         given.refuse(
-            f"{shown(name)}: the AMQP driver declares exchanges with names of at most 127 characters"
+            f"{shown(name)}: the AMQP driver allows at most 127 characters in the name of an exchange"
         )
     return name
 

@@ -213,10 +213,11 @@ class Connection:
     def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
         """Declare queues, exchanges and bindings; return once the broker has answered.
 
-        They are given as in FASTSTREAM's QUEUES and EXCHANGES, whatever DECLARE says. Declaring again what
-        exists as it is changes nothing; a connection that is made later does not declare them again.
-        Raises, within `timeout` seconds (default: TIMEOUT), InvalidDeclaration, BrokerUnavailable (nothing
-        was declared), DeclarationRefused (the rest was declared) or DeclarationTimeout (nobody knows).
+        Both take what QUEUES and EXCHANGES take in the settings; DECLARE does not matter here. Declaring
+        something that already exists with the same properties changes nothing. Later connections do not
+        repeat the declaration. Raises, within `timeout` seconds (default: TIMEOUT), InvalidDeclaration,
+        BrokerUnavailable (nothing was declared), DeclarationRefused (everything else was declared) or
+        DeclarationTimeout (the outcome is unknown).
         """
         wanted = read_wanted(self.settings.alias, queues, exchanges, self._timeout_or_default(timeout))
         refuse_event_loop()

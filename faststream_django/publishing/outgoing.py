@@ -44,15 +44,15 @@ class PublishOptions(TypedDict, total=False):
     message_id: str | UUID | None
     """The default is a new UUID."""
     reply_to: str | None
-    """The queue for a reply; nothing here waits for one."""
+    """The queue for a reply; publishing does not wait for one."""
     content_type: str | None
     """The default follows from the message: JSON, plain text, or none for bytes."""
     content_encoding: str | None
-    """Such as "gzip"; the body is sent as it is."""
+    """For example "gzip"; the body is sent unchanged."""
     expiration: float | timedelta | datetime | None
     """Seconds, a timedelta or an aware datetime, after which the broker may drop the message."""
     priority: int | None
-    """0 to 255; it matters in a queue with ``x-max-priority`` only."""
+    """0 to 255; only used by queues with ``x-max-priority``."""
     timestamp: float | datetime | None
     """A datetime or seconds since the epoch, sent in whole seconds; the default is now."""
     message_type: str | None
@@ -60,11 +60,12 @@ class PublishOptions(TypedDict, total=False):
     persist: bool | None
     """Whether the message survives a restart of the broker; the default is True."""
     mandatory: bool | None
-    """Whether a message that reaches no queue is an error; the default is True."""
+    """Whether it is an error if the message reaches no queue; the default is True."""
     app_id: str | None
-    """Who publishes; the default is OPTIONS["app_id"] of the alias, else "faststream_django"."""
+    """The name of the publishing application; the default is the alias's OPTIONS["app_id"], else
+    "faststream_django"."""
     timeout: float | timedelta | None
-    """Seconds, or a timedelta, for the whole call; the default is the TIMEOUT of the alias."""
+    """Seconds, or a timedelta, for the whole call; the default is the alias's TIMEOUT."""
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])

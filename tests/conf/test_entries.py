@@ -628,7 +628,7 @@ def test_redacted_is_offered_here_too():
 @pytest.mark.parametrize("key", ["QUEUES", "EXCHANGES"])
 def test_names_that_the_driver_cannot_declare_are_refused(key, name):
     for given in ([name], {name: {}}, {"fine": {"bind": {name: "key"}}}):
-        with pytest.raises(InvalidBroker, match="the AMQP driver declares only names") as raised:
+        with pytest.raises(InvalidBroker, match="the AMQP driver can only declare names") as raised:
             broker_settings_from("default", {"URL": "memory://", key: given})
 
         assert repr(name) in str(raised.value)

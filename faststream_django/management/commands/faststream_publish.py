@@ -58,11 +58,11 @@ class Command(BaseCommand):
         add("--lines", action="store_true", help="Publish one message for each line of JSON (NDJSON).")
         add("--exchange", metavar="E", help="Publish to this exchange.")
         add("--routing-key", metavar="K", help="The routing key; with it QUEUE is left out.")
-        header = "A header; NAME:=JSON gives it another type than text. May be given several times."
+        header = "A header; NAME:=JSON sets a value that is not text. May be repeated."
         add("--header", action="append", default=[], metavar="NAME=VALUE", help=header)
-        add("--broker", default="default", metavar="ALIAS", help="The alias in FASTSTREAM of the broker.")
-        add("--content-type", metavar="T", help="The content type; by default the body tells it.")
-        timeout = "Seconds to wait; with --lines the longest time without progress."
+        add("--broker", default="default", metavar="ALIAS", help="The alias of the broker in FASTSTREAM.")
+        add("--content-type", metavar="T", help="The content type; by default it follows from the body.")
+        timeout = "Seconds to wait for the whole publish; with --lines, the longest time without progress."
         add("--timeout", type=float, metavar="S", help=timeout)
         add("--message-id", metavar="ID", help="The id of the message; by default a new UUID.")
         add("--priority", type=int, metavar="N", help="The priority, 0 to 255.")
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         add("--expiration", type=float, metavar="S", help=expiration)
         no_mandatory = "Do not fail if no queue takes the message."
         add("--no-mandatory", action="store_true", help=no_mandatory)
-        add("--dry-run", action="store_true", help="Check everything and say what would be published.")
+        add("--dry-run", action="store_true", help="Check everything and print what would be published.")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         self.options = options
