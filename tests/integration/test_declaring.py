@@ -108,7 +108,7 @@ def test_exchange_type_that_ends_the_connection_is_told(connect, rabbitmq, queue
     ("arguments", "text"),
     [
         ({}, "name a queue or an exchange"),
-        ({"queues": {"a%b": {}}}, "queues: 'a%b': the AMQP driver declares only"),
+        ({"queues": {"a%b": {}}}, "queues: 'a%b': the AMQP driver can only declare"),
         ({"queues": {"orders": {"typ": "quorum"}}}, "did you mean 'type'"),
         ({"exchanges": {"events": {"type": "topics"}}}, "did you mean 'topic'"),
         ({"queues": "orders"}, "must be a list of names"),

@@ -1,6 +1,9 @@
 import asyncio
 import textwrap
 import threading
+from importlib.util import find_spec
+
+import pytest
 
 from faststream_django.loop import thread as loop_module
 
@@ -12,6 +15,9 @@ async def arun(thread, function, *args, timeout):
 
 SOON = 5.0  # seconds; what is done "at once", on a busy machine
 LONG = 30.0  # nothing here may take as long: a call that waits for its timeout has failed
+
+# See docs/how-to/servers.md: what libuv does there cannot be changed.
+not_with_uvloop = pytest.mark.skipif(find_spec("uvloop") is not None, reason="uvloop is installed.")
 
 
 class Work:

@@ -10,7 +10,7 @@ import pytest
 from faststream_django.loop import LoopStalled, LoopStopped, LoopThread, watchdog
 from faststream_django.loop import running as running_loop
 from faststream_django.loop import thread as loop_module
-from tests.loop.calling import LONG, SOON, Work, arun, double, identify, post
+from tests.loop.calling import LONG, SOON, Work, arun, double, identify, not_with_uvloop, post
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +183,7 @@ call()
 CLOSED = "Foreign code closed the descriptors of the loop thread ([Errno 9] Bad file descriptor); "
 
 
+@not_with_uvloop
 def test_loop_whose_descriptors_foreign_code_closed_is_replaced(run_script):
     """As daemons do. It must neither turn for ever, nor close descriptors that are other files by now."""
     done = run_script(
@@ -209,6 +210,7 @@ def test_loop_whose_descriptors_foreign_code_closed_is_replaced(run_script):
     assert done.stderr.splitlines() == [CLOSED + "the next call starts another"]
 
 
+@not_with_uvloop
 def test_who_waits_for_loop_whose_descriptors_are_closed_is_told(run_script):
     done = run_script(
         CLOSED_DESCRIPTORS

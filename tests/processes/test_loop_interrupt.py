@@ -1,6 +1,6 @@
 import textwrap
 
-from tests.loop.calling import assert_clean
+from tests.loop.calling import assert_clean, not_with_uvloop
 
 
 def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_script):
@@ -42,6 +42,7 @@ def test_ctrl_c_interrupts_a_waiting_caller_at_once_and_cancels_the_work(run_scr
     assert_clean(done, "interrupted True True", "interrupted True True", "goes on")
 
 
+@not_with_uvloop
 def test_hung_resolver_does_not_delay_exit(run_script):
     """asyncio's own threads for it are joined at exit."""
     done = run_script(
