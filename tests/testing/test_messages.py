@@ -8,17 +8,6 @@ from faststream_django import publish
 from faststream_django.testing import CapturedMessage
 
 
-@pytest.fixture(autouse=True)
-def _no_broker(settings, counting_port):
-    """Whatever were sent would be sent to a port that counts."""
-    settings.FASTSTREAM = {
-        "default": {"URL": counting_port.url},
-        "other": {"URL": counting_port.url, "MAX_MESSAGE_BYTES": 10},
-    }
-    yield
-    assert counting_port.count == 0
-
-
 @pytest.fixture
 def varied(messages):
     publish({"id": 1}, "orders", headers={"tenant": "a", "n": 1})
