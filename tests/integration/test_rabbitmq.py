@@ -13,7 +13,7 @@ from faststream_django.exceptions import ConnectionLost, InvalidMessage, Message
 from faststream_django.messages import Message
 
 
-def wait_until(condition, timeout=5):
+def wait_until(condition, timeout=15):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -353,7 +353,8 @@ def test_connection_comes_back_after_a_restart_of_the_node(connect, rabbitmq, qu
 
     rabbitmq.stop()
     rabbitmq.start()
-    wait_until(lambda: connection.is_connected)
+    # While nobody publishes there are up to 6 s between two attempts.
+    wait_until(lambda: connection.is_connected, timeout=20)
     connection.send(Message.encode(b"y", queue))
 
     assert [stored.body for stored in rabbitmq.drain(queue)] == [b"x", b"y"]
