@@ -75,6 +75,15 @@ class MuteServer:
             if not self._changed.wait_for(lambda: len(self._accepted) >= count, timeout):
                 raise TimeoutError(f"{len(self._accepted)} of {count} connections came.")
 
+    def wait_for_goodbyes(self, timeout: float = 5.0) -> None:
+        """Wait until the other side has closed each connection that it has made."""
+        with self._changed:
+            accepted = list(self._accepted)
+        for connection in accepted:
+            connection.settimeout(timeout)
+            while connection.recv(4096):
+                pass
+
     def close(self) -> None:
         self._closing.set()
         # Closing a socket does not wake a thread in accept(), a connection does.
