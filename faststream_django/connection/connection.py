@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from faststream_django.async_unsafe import refuse_event_loop
 from faststream_django.backends.base import Backend, Publication
 from faststream_django.conf.entries import BrokerSettings
-from faststream_django.connection.bulk import CHUNKS_UNDER_WAY, Bulk, BulkResult, Chunk, Item
+from faststream_django.connection.bulk import BulkResult, Chunk, Item
 from faststream_django.connection.courier import Courier
 from faststream_django.connection.declaring import Wanted, read_wanted, told
-from faststream_django.connection.errors import conclude, unanswered
+from faststream_django.connection.errors import conclude
+from faststream_django.connection.pipeline import Pipeline
 from faststream_django.connection.sender import aignore, ignore
 from faststream_django.loop.calls import GRACE, Call, CoroutineJob, LoopStalled, LoopStopped
 from faststream_django.loop.imports import quiet
@@ -26,8 +27,6 @@ from faststream_django.messages.message import Message
 
 __all__ = ["Connection"]
 
-# Seconds after which the messages of a bulk leave although the source has not filled their chunk.
-EARLY_AFTER = 0.05
 # Seconds that start() waits for imports of other threads to end. A program may live in one.
 IMPORTS_TIMEOUT = 10.0
 
@@ -117,27 +116,10 @@ class Connection:
         InvalidMessage among the items counts as the failure of its index. Stops early when the
         connection fails. What the iterable raises comes out once all that was sent is settled; so does
         the first Ctrl-C. A source that is slow keeps nothing back: what it gave leaves within
-        EARLY_AFTER.
+        pipeline.EARLY_AFTER seconds.
         """
         self._loop.refuse_itself()
-        timeout = self._timeout_or_default(timeout)
-        bulk = Bulk(self.settings.alias, timeout)
-        try:
-            if not isinstance(items, list):
-                self._loop.submit(self._watch, bulk, timeout, EARLY_AFTER)
-            for chunk in bulk.chunks(items):
-                chunk.call = self._loop.submit(self._deliver_chunk, chunk, timeout)
-                if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    self._wait(bulk, timeout, on_settled)
-            self._wait_for_rest(bulk, timeout, on_settled)
-        except BaseException:
-            try:
-                self._wait_for_rest(bulk, timeout, on_settled)
-            except BaseException:
-                bulk.abandon()
-                raise
-            raise
-        return bulk.result
+        return self._pipeline(timeout).send(items, on_settled)
 
     async def asend_many(
         self,
@@ -146,69 +128,7 @@ class Connection:
         on_settled: Callable[[Chunk], Awaitable[None]] = aignore,
     ) -> BulkResult:
         """See send_many(). When its task is cancelled it ends at once."""
-        timeout = self._timeout_or_default(timeout)
-        bulk = Bulk(self.settings.alias, timeout)
-        # Without a wake of the loop thread for a bulk that is done before.
-        timer = asyncio.get_running_loop().call_later(
-            EARLY_AFTER, self._loop.asubmit, self._watch, bulk, timeout, 0.0
-        )
-        try:
-            async for chunk in bulk.achunks(items):
-                chunk.call = self._loop.asubmit(self._deliver_chunk, chunk, timeout)
-                if len(bulk.under_way) >= CHUNKS_UNDER_WAY:
-                    await on_settled(await self._await(bulk, timeout))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            bulk.abandon()
-            raise
-        finally:
-            timer.cancel()
-            bulk.rest()
-            while bulk.under_way:
-                await on_settled(await self._await(bulk, timeout))
-        return bulk.result
-
-    def _wait_for_rest(self, bulk: Bulk, timeout: float, on_settled: Callable[[Chunk], None]) -> None:
-        bulk.rest()
-        while bulk.under_way:
-            self._wait(bulk, timeout, on_settled)
-
-    def _wait(self, bulk: Bulk, timeout: float, on_settled: Callable[[Chunk], None]) -> None:
-        """Wait for the first chunk that is under way, as long as it makes progress."""
-        chunk = bulk.under_way[0]
-        # None if an exception came before it was handed over.
-        chunk.call = chunk.call or self._loop.submit(self._deliver_chunk, chunk, timeout)
-        with self._giving_up(chunk):
-            for seconds in chunk.timeouts(timeout + GRACE):
-                with suppress(LoopStalled):
-                    chunk.call.wait(seconds)
-                    break
-            else:
-                raise LoopStalled
-        on_settled(chunk)
-        bulk.settle(chunk)  # last: Ctrl-C may come at any line above, and all of them may be repeated
-
-    async def _await(self, bulk: Bulk, timeout: float) -> Chunk:
-        """See _wait()."""
-        chunk = bulk.under_way[0]
-        chunk.call = chunk.call or self._loop.asubmit(self._deliver_chunk, chunk, timeout)
-        with self._giving_up(chunk):
-            for seconds in chunk.timeouts(timeout + GRACE):
-                with suppress(LoopStalled):
-                    await chunk.call.wait(seconds)
-                    break
-            else:
-                raise LoopStalled
-        return bulk.settle(chunk)
-
-    @contextmanager
-    def _giving_up(self, chunk: Chunk) -> Iterator[None]:
-        """Tell each message what is known when the loop is silent."""
-        try:
-            yield
-        except (LoopStalled, LoopStopped) as error:
-            chunk.call.cancel()
-            for publication in chunk.unsettled():
-                chunk.errors[publication.index] = unanswered(publication, error, connected=self.is_connected)
+        return await self._pipeline(timeout).asend(items, on_settled)
 
     def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
         """Declare queues, exchanges and bindings; return once the broker has answered.
@@ -235,6 +155,9 @@ class Connection:
     def _timeout_or_default(self, timeout: float | None) -> float:
         return self.settings.timeout if timeout is None else timeout
 
+    def _pipeline(self, timeout: float | None) -> Pipeline:
+        return Pipeline(self, self._loop, self._timeout_or_default(timeout))
+
     # From here on everything runs on the loop thread.
 
     async def _begin(self) -> None:
@@ -257,29 +180,6 @@ class Connection:
         if courier is not None and courier.is_here:
             self._loop.remove_closer(courier.close)
             await courier.close(timeout)
-
-    async def _deliver_chunk(self, chunk: Chunk, timeout: float) -> None:
-        # Counted from here: the first call in a process makes the backend, which imports the driver.
-        deadline = asyncio.get_running_loop().time() + timeout
-        await self.courier_here().deliver_chunk(chunk, deadline)
-
-    async def _watch(self, bulk: Bulk, timeout: float, delay: float) -> None:
-        asyncio.get_running_loop().call_later(delay, self._deliver_early, bulk, timeout)
-
-    def _deliver_early(self, bulk: Bulk, timeout: float) -> None:
-        """Deliver what waits in the open chunk, again and again, while the caller waits for its source."""
-        if bulk.is_fed:
-            return
-        loop = asyncio.get_running_loop()
-        if chunk := bulk.take_early():
-            try:
-                courier = self.courier_here()
-            except Exception:  # noqa: BLE001 - told to the caller when the chunk is handed over
-                return
-            task = loop.create_task(courier.deliver_chunk(chunk, loop.time() + timeout, early=True))
-            bulk.early.add(task)
-            task.add_done_callback(bulk.early.discard)
-        loop.call_later(EARLY_AFTER, self._deliver_early, bulk, timeout)
 
     def courier_here(self) -> Courier:
         """Return the courier of this loop; the one that another loop left behind is not touched."""
