@@ -15,7 +15,6 @@ from contextlib import suppress
 from functools import partial
 
 from faststream_django.backends.base import Backend, NotSent, Publication, Session, Settled, Verdict
-from faststream_django.backends.turns import Turns
 from faststream_django.connection.bulk import Chunk
 from faststream_django.connection.declaring import Wanted, declare
 from faststream_django.connection.errors import (
@@ -23,11 +22,10 @@ from faststream_django.connection.errors import (
     late,
     middleware_failed,
     of_its_own,
-    repeated,
     stopped,
-    swallowed,
     unavailable,
 )
+from faststream_django.connection.middlewares import Middlewares
 from faststream_django.connection.supervisor import Supervisor
 from faststream_django.connection.window import Window
 from faststream_django.exceptions import BrokerUnavailable, PublishError, TooManyInFlight
@@ -46,7 +44,7 @@ Done = Callable[[Publication, BaseException | None], None]
 class Courier:
     """Sends through the session that its supervisor keeps alive, within the window of what may fly.
 
-    A message has a task of its own only where a middleware is to see it.
+    Where there are middlewares, they see each message first.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -56,8 +54,7 @@ class Courier:
         self._supervisor = Supervisor(backend)
         self._window = Window(backend.settings)
         self._shutdown_timeout = backend.settings.shutdown_timeout
-        self._tasks: dict[Publication, asyncio.Task[None]] = {}
-        self._turns = Turns()
+        self._middlewares: Middlewares | None = None
 
     @property
     def is_here(self) -> bool:
@@ -124,11 +121,9 @@ class Courier:
             return
         publication.given_up = True  # also if a middleware ignores that it is cancelled
         self._withdraw(publication)
-        task = self._tasks.pop(publication, None)
         self._finish(publication, error)
-        if task is not None:
-            self._end_turn(publication)
-            task.cancel()
+        if self._middlewares is not None:
+            self._middlewares.cancel(publication)
 
     async def deliver_chunk(self, chunk: Chunk, deadline: float, *, early: bool = False) -> None:
         """Deliver the messages of a chunk, pipelined and in their order; each verdict is in the chunk.
@@ -188,9 +183,9 @@ class Courier:
         if self._is_direct:
             self._post(publication, publication.message, self._conclude, more=more)
             return
-        if publication.caller is not None:
-            publication.turn = self._turns.take(publication.caller, publication.message.exchange)
-        self._tasks[publication] = self._loop.create_task(self._process(publication), context=context)
+        if self._middlewares is None:
+            self._middlewares = Middlewares(self._backend, self._post, self._withdraw, self._finish)
+        self._middlewares.start(publication, context)
 
     def _post(
         self, publication: Publication, message: Message, on_settled: Settled, *, more: bool = False
@@ -233,59 +228,6 @@ class Courier:
         if verdict is None:
             publication.confirmed = True
         self._finish(publication, verdict)
-
-    async def _process(self, publication: Publication) -> None:
-        """Through the middlewares to the broker."""
-        error: BaseException | None = None
-        try:
-            await self._backend.process(publication, partial(self._transmit, publication))
-            if not publication.confirmed:
-                error = swallowed(publication)
-        except BaseException as raised:  # noqa: BLE001 - SystemExit would end the loop for every caller
-            error = raised
-        if error is not None and publication.is_uncertain:
-            if not isinstance(error, PublishError):
-                error.add_note(f"The broker may have message {publication.message.message_id}.")
-            elif not error.maybe_sent:
-                error = repeated(publication, error)
-        self._end_turn(publication)
-        if self._tasks.pop(publication, None) is not None:
-            self._finish(publication, error)
-
-    async def _transmit(self, publication: Publication, message: Message) -> None:
-        """Send what the middlewares have made of the message. They may do that several times."""
-        outcome: asyncio.Future[PublishError | None] = self._loop.create_future()
-
-        def on_settled(_: Publication, verdict: Verdict) -> None:
-            if outcome.done():
-                return
-            if isinstance(verdict, NotSent):  # here, where the lost ones are told in their order
-                self._post(publication, message, on_settled)
-            else:
-                outcome.set_result(verdict)
-
-        try:
-            if publication.turn is not None:
-                await publication.turn.came.wait()
-            self._post(publication, message, on_settled)
-            self._end_turn(publication)
-            verdict = await outcome
-        except asyncio.CancelledError:  # a middleware has a time limit of its own
-            self._withdraw(publication)
-            publication.in_doubt = publication.is_uncertain
-            raise
-        if verdict is not None and not verdict.maybe_sent:
-            publication.maybe_sent = False
-            raise verdict
-        publication.in_doubt = True
-        if verdict is not None:
-            raise verdict
-        publication.confirmed = True
-
-    def _end_turn(self, publication: Publication) -> None:
-        turn, publication.turn = publication.turn, None
-        if turn is not None:
-            self._turns.end(turn)
 
     def _finish(self, publication: Publication, error: BaseException | None) -> None:
         self._window.release(publication)

@@ -2,111 +2,21 @@
 
 import asyncio
 import time
-from contextlib import suppress
 
 import pytest
 
-from faststream_django.backends.base import Backend, NotSent, Publication, Session
-from faststream_django.conf import BrokerSettings
+from faststream_django.backends.base import NotSent
 from faststream_django.connection import window
-from faststream_django.connection.bulk import Bulk
 from faststream_django.connection.courier import Courier
 from faststream_django.exceptions import (
     BrokerUnavailable,
     ConnectionLost,
     MessageRejected,
-    MessageUnroutable,
     PublishError,
     PublishTimeout,
     TooManyInFlight,
 )
-from faststream_django.loop import loop_thread
-from faststream_django.messages import Message
-
-
-class SlowSession(Session):
-    def __init__(self):
-        self.closed = asyncio.get_running_loop().create_future()
-        self.posted = []
-        self.withdrawn = []
-        self.heard = 0.0
-
-    @property
-    def heard_at(self):
-        return self.heard
-
-    def post(self, message, publication, on_settled, *, more=False):
-        publication.on_settled = on_settled
-        self.posted.append(publication)
-
-    def withdraw(self, publication):
-        self.withdrawn.append(publication)
-
-    def answer(self, verdict=None):
-        publication = self.posted.pop(0)
-        publication.on_settled(publication, verdict)
-
-    async def close(self):
-        self.abort("closed")
-
-
-class SlowBackend(Backend):
-    def __init__(self, middleware=None, **settings):
-        super().__init__(BrokerSettings(urls=("amqp://localhost/",), backend="", timeout=0.05, **settings))
-        self.sessions = []
-        self._middleware = middleware
-
-    @property
-    def is_direct(self):
-        return self._middleware is None
-
-    async def process(self, publication, transmit):
-        await self._middleware(lambda: transmit(publication.message))
-
-    async def connect(self, url):
-        self.sessions.append(SlowSession())
-        return self.sessions[-1]
-
-
-def run(scenario, middleware=None, **settings):
-    """Run a scenario with a courier that is connected; return what it returns."""
-
-    async def main():
-        backend = SlowBackend(middleware, **settings)
-        courier = Courier(backend)
-        courier.start()
-        async with asyncio.timeout(10):
-            while not courier.is_connected:  # noqa: ASYNC110 - the loop is the one that is tested
-                await asyncio.sleep(0)
-            return await scenario(courier, backend)
-
-    return asyncio.run(main())
-
-
-def send(courier, *, timeout=5.0):
-    """Send a message; return it and the list that will hold what came of it."""
-    publication, told = Publication(Message.encode(b"x", "orders"), "default", timeout), []
-    courier.send(publication, lambda _, error: told.append(error))
-    return publication, told
-
-
-def bulk_of(count):
-    """Return a bulk and its only chunk."""
-    bulk = Bulk("default", 5.0)
-    for _ in range(count):
-        bulk.feed(Message.encode(b"x", "orders"))
-    return bulk, bulk.rest()
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
-async def another_session(backend):
-    while len(backend.sessions) < 2 or not backend.sessions[1].posted:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    return backend.sessions[1]
+from tests.connection.couriers import SlowBackend, another_session, bulk_of, run, send, until
 
 
 @pytest.mark.parametrize("verdict", [None, MessageRejected("full")])
@@ -182,120 +92,6 @@ def test_messages_wait_for_a_session_in_their_order():
         return session.posted == [each for each in sent if each is not sent[2]]
 
     assert run(scenario)
-
-
-# What middlewares do
-
-
-async def posted(session):
-    """Wait until the session has a message; note that it is written, as a session does."""
-    while not session.posted:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    session.posted[0].begin_sending()
-
-
-async def told_of(told):
-    while not told:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    return told[0]
-
-
-async def swallow(transmit):
-    with suppress(PublishError):
-        await transmit()
-
-
-async def give_up_early(transmit):
-    with suppress(TimeoutError):
-        await asyncio.wait_for(transmit(), 0.01)
-
-
-async def repeat(transmit):
-    with suppress(PublishError):
-        await transmit()
-    await transmit()
-
-
-async def translate(transmit):
-    try:
-        await transmit()
-    except PublishError:
-        raise BrokerUnavailable("the middleware's own words") from None
-
-
-@pytest.mark.parametrize(
-    ("verdict", "maybe_sent"), [(ConnectionLost("reset"), True), (MessageUnroutable("no queue"), False)]
-)
-@pytest.mark.parametrize("middleware", [swallow, translate])
-def test_error_of_a_middleware_keeps_what_is_known_of_the_message(middleware, verdict, maybe_sent):
-    async def scenario(courier, backend):
-        _, told = send(courier)
-        await posted(backend.sessions[0])
-        backend.sessions[0].answer(verdict)
-        return (await told_of(told)).maybe_sent
-
-    assert run(scenario, middleware) is maybe_sent
-
-
-@pytest.mark.parametrize(
-    ("first", "maybe_sent"),
-    [(ConnectionLost("reset"), True), (None, True), (MessageUnroutable("no queue"), False)],
-)
-@pytest.mark.parametrize("second", [BrokerUnavailable("gone"), MessageRejected("full")])
-def test_message_that_may_have_been_sent_stays_so_when_it_is_tried_again(first, second, maybe_sent):
-    async def scenario(courier, backend):
-        _, told = send(courier)
-        for verdict in (first, second):
-            await posted(backend.sessions[0])
-            backend.sessions[0].posted[0].maybe_sent = verdict is not second
-            backend.sessions[0].answer(verdict)
-        return (await told_of(told)).maybe_sent
-
-    assert run(scenario, repeat) is maybe_sent
-
-
-def test_deadline_while_a_middleware_waits_to_try_again_leaves_the_outcome_unknown():
-    async def wait_after_failure(transmit):
-        with suppress(PublishError):
-            await transmit()
-        await asyncio.sleep(60)
-
-    async def scenario(courier, backend):
-        publication, told = send(courier)
-        await posted(backend.sessions[0])
-        backend.sessions[0].answer(ConnectionLost("reset"))
-        await asyncio.sleep(0)
-        courier.expire(publication)
-        return (await told_of(told)).maybe_sent
-
-    assert run(scenario, wait_after_failure)
-
-
-def test_message_that_a_middleware_gave_up_is_withdrawn_and_its_outcome_unknown():
-    async def scenario(courier, backend):
-        publication, told = send(courier)
-        await posted(backend.sessions[0])
-        return (await told_of(told)).maybe_sent, backend.sessions[0].withdrawn == [publication]
-
-    assert run(scenario, give_up_early) == (True, True)
-
-
-def test_own_error_of_a_middleware_says_that_the_broker_may_have_the_message():
-    async def fail(transmit):
-        try:
-            await transmit()
-        except PublishError:
-            raise LookupError("the middleware's own") from None
-
-    async def scenario(courier, backend):
-        _, told = send(courier)
-        await posted(backend.sessions[0])
-        backend.sessions[0].answer(ConnectionLost("reset"))
-        return await told_of(told)
-
-    error = run(scenario, fail)
-    assert type(error) is LookupError
-    assert "may have message" in error.__notes__[0]
 
 
 # What must not be raised
@@ -469,18 +265,6 @@ def test_message_that_is_in_flight_at_the_end_of_a_stop_is_told(written, kind):
     assert run(scenario) == [kind]
 
 
-def test_message_that_a_middleware_holds_is_told_at_the_end_of_a_stop():
-    async def hang(transmit):
-        await asyncio.Event().wait()
-
-    async def scenario(courier, backend):
-        _, told = send(courier, timeout=60)
-        await courier.close(0.1)
-        return [type(error) for error in told]
-
-    assert run(scenario, hang) == [BrokerUnavailable]
-
-
 def test_bulk_that_waits_for_room_is_told_at_the_end_of_a_stop():
     async def scenario(courier, backend):
         bulk, chunk = bulk_of(5)
@@ -580,11 +364,3 @@ def test_link_that_was_heard_since_the_message_was_posted_is_not_suspected():
         return session.closed.done()
 
     assert not run(scenario)
-
-
-def test_call_may_be_waited_for_again_although_ctrl_c_came_when_the_lock_was_taken():
-    call = loop_thread.submit(asyncio.sleep, 0, "done")
-    call.wait(10)
-    call._lock.acquire()  # what an interrupted wait() leaves behind
-
-    assert call.wait(0.1) == "done"

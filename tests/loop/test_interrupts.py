@@ -93,6 +93,14 @@ def test_call_that_was_not_answered_in_time_wakes_loop_again(thread):
     assert call.wait(SOON) == 42
 
 
+def test_call_may_be_waited_for_again_although_ctrl_c_came_when_lock_was_taken(thread):
+    call = thread.submit(asyncio.sleep, 0, "done")
+    call.wait(SOON)
+    call._lock.acquire()  # what an interrupted wait() leaves behind
+
+    assert call.wait(0.1) == "done"
+
+
 def test_names_are_resolved(thread):
     async def resolve(name, port):
         return await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
