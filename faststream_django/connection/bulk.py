@@ -72,14 +72,12 @@ class Chunk:
     """Those of every chunk of the bulk that is under way: progress of one is progress of all."""
     _put_off_at: float = 0.0
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.publications) >= CHUNK_MESSAGES or self.size >= CHUNK_BYTES
-
-    def add(self, index: int, publication: Publication) -> None:
+    def add(self, index: int, publication: Publication) -> bool:
+        """Take one more message; return whether the chunk is full."""
         publication.index = index
         self.size += len(publication.message.body)
         self.publications.append(publication)
+        return len(self.publications) >= CHUNK_MESSAGES or self.size >= CHUNK_BYTES
 
     def leave_early(self) -> bool:
         """Tell, on the loop, whether something waits that may leave before the chunk is handed over.
@@ -172,17 +170,13 @@ class Bulk:
         self._error_bytes = 0
 
     def chunks(self, items: Iterable[Item]) -> Iterator[Chunk]:
-        """Yield each chunk that is full, and the rest at the end, also where the iterable raises.
-
-        Stop early when it is useless to go on.
-        """
+        """Yield each chunk that is full, and the rest at the end, also where the iterable raises."""
         try:
             for item in items:
-                if self.is_broken:
-                    self.stop()
-                    break
                 if chunk := self.feed(item):
                     yield chunk
+                elif self.is_fed:
+                    break
         except GeneratorExit:  # whoever took the chunks has gone
             raise
         except BaseException:
@@ -196,11 +190,10 @@ class Bulk:
         """See chunks()."""
         try:
             async for item in items:
-                if self.is_broken:
-                    self.stop()
-                    break
                 if chunk := self.feed(item):
                     yield chunk
+                elif self.is_fed:
+                    break
         except GeneratorExit:
             raise
         except BaseException:
@@ -211,14 +204,17 @@ class Bulk:
             yield chunk
 
     def feed(self, item: Item) -> Chunk | None:
-        """Take one item; return a chunk when one is full."""
+        """Take one item; return a chunk when one is full. Stop instead when it is useless to go on."""
+        if self.is_broken:
+            self.stop()
+            return None
         index = self._count
         self._count += 1
         if isinstance(item, InvalidMessage):
             self.result.errors[index] = item
             return None
-        self._chunk.add(index, Publication(item, self._alias, self._timeout, caller=self._caller))
-        return self._take() if self._chunk.is_full else None
+        publication = Publication(item, self._alias, self._timeout, caller=self._caller)
+        return self._take() if self._chunk.add(index, publication) else None
 
     def rest(self) -> Chunk | None:
         """Return what was fed since the last full chunk, unless the bulk was stopped before it left."""
@@ -250,13 +246,13 @@ class Bulk:
 
     def stop(self) -> None:
         """Note that the items from here on are not tried, nor those that wait for their chunk to fill."""
+        self.is_fed = True
         waiting = self._chunk.publications if self._chunk.drop() else []
         self.result.stopped_at = waiting[0].index if waiting else self._count
 
     def abandon(self) -> None:
         """Drop what is under way, for a caller who does not wait for it."""
         self.stop()
-        self.is_fed = True
         self._chunk = Chunk()
         while self.under_way:
             chunk = self.under_way.popleft()
