@@ -139,7 +139,7 @@ class Connection:
         BrokerUnavailable (nothing was declared), DeclarationRefused (everything else was declared) or
         DeclarationTimeout (the outcome is unknown).
         """
-        wanted = read_wanted(self.settings.alias, queues, exchanges, self._timeout_or_default(timeout))
+        wanted = read_wanted(self.settings, queues, exchanges, timeout)
         refuse_event_loop()
         with told(wanted):
             self._loop.run(self._declare, wanted, timeout=wanted.timeout + GRACE)
@@ -148,7 +148,7 @@ class Connection:
         self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
     ) -> None:
         """See declare()."""
-        wanted = read_wanted(self.settings.alias, queues, exchanges, self._timeout_or_default(timeout))
+        wanted = read_wanted(self.settings, queues, exchanges, timeout)
         with told(wanted):
             await self._loop.arun_job(CoroutineJob(self._declare, (wanted,)), wanted.timeout + GRACE)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from faststream_django.backends.base import NotSent, Session
+from faststream_django.conf.entries import BrokerSettings
 from faststream_django.conf.setting import Setting
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
 from faststream_django.exceptions import (
@@ -39,14 +40,15 @@ class Wanted:
     timeout: float
 
 
-def read_wanted(broker: str, queues: Any, exchanges: Any, timeout: float) -> Wanted:
+def read_wanted(settings: BrokerSettings, queues: Any, exchanges: Any, timeout: float | None) -> Wanted:
     """Read what FASTSTREAM's QUEUES and EXCHANGES may hold; raise InvalidDeclaration with the place."""
+    broker = settings.alias
     try:
         wanted = Wanted(
             broker,
             read_queues(Setting("queues", () if queues is None else queues)),
             read_exchanges(Setting("exchanges", () if exchanges is None else exchanges)),
-            timeout,
+            settings.timeout if timeout is None else timeout,
         )
     except InvalidBroker as error:
         raise InvalidDeclaration(f"declare() on broker {broker!r}: {error}", broker=broker) from None

@@ -38,16 +38,14 @@ class StandIn:
 
     def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
         """Validate, and declare nothing."""
-        timeout = self.settings.timeout if timeout is None else timeout
-        read_wanted(self.settings.alias, queues, exchanges, timeout)
+        read_wanted(self.settings, queues, exchanges, timeout)
         refuse_event_loop()
 
     async def adeclare(
         self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
     ) -> None:
         """See declare()."""
-        timeout = self.settings.timeout if timeout is None else timeout
-        read_wanted(self.settings.alias, queues, exchanges, timeout)
+        read_wanted(self.settings, queues, exchanges, timeout)
 
     def send(self, message: Message, timeout: float | None = None) -> None:
         if self._on_send is not None:
