@@ -95,6 +95,17 @@ def counting_port():
 
 
 @pytest.fixture
+def no_broker(settings, counting_port):
+    """Have whatever were sent go to a port that counts, and see that nothing was."""
+    settings.FASTSTREAM = {
+        "default": {"URL": counting_port.url},
+        "other": {"URL": counting_port.url, "MAX_MESSAGE_BYTES": 10},
+    }
+    yield
+    assert counting_port.count == 0
+
+
+@pytest.fixture
 def unreachable_port():
     """A port on loopback where connections are refused."""
     with unused_port() as port:

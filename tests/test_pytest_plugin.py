@@ -4,18 +4,9 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.usefixtures("no_broker")
+
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def _no_broker(settings, counting_port):
-    """Whatever were sent would be sent to a port that counts."""
-    settings.FASTSTREAM = {
-        "default": {"URL": counting_port.url},
-        "other": {"URL": counting_port.url, "MAX_MESSAGE_BYTES": 10},
-    }
-    yield
-    assert counting_port.count == 0
 
 
 @pytest.fixture

@@ -51,44 +51,30 @@ def test_the_smallest_form_has_the_documented_defaults():
     )
 
 
-def test_every_key_is_read():
-    broker = broker_settings_from(
-        "events",
-        {
-            "URL": ["amqps://a/", "amqp://b/"],
-            "BACKEND": "shop.backends.AuditedBackend",
-            "QUEUES": ["orders"],
-            "EXCHANGES": ["events"],
-            "DECLARE": "passive",
-            "TIMEOUT": 1,
-            "CONNECT_TIMEOUT": 0.5,
-            "HEARTBEAT": 30,
-            "SHUTDOWN_TIMEOUT": 2,
-            "MAX_MESSAGE_BYTES": 1024,
-            "MAX_IN_FLIGHT": 10,
-            "AUTOSTART": False,
-            "ON_COMMIT": "memory",
-            "OPTIONS": {},
-        },
-    )
+# Key, what it holds, and what is read.
+KEYS = [
+    ("URL", ["amqps://a/", "amqp://b/"], ("amqps://a/", "amqp://b/")),
+    ("BACKEND", "shop.backends.AuditedBackend", "shop.backends.AuditedBackend"),
+    ("QUEUES", ["orders"], (QueueSettings(name="orders"),)),
+    ("EXCHANGES", ["events"], (ExchangeSettings(name="events"),)),
+    ("DECLARE", "passive", "passive"),
+    ("TIMEOUT", 1, 1.0),
+    ("CONNECT_TIMEOUT", 0.5, 0.5),
+    ("HEARTBEAT", 30, 30),
+    ("SHUTDOWN_TIMEOUT", 2, 2.0),
+    ("MAX_MESSAGE_BYTES", 1024, 1024),
+    ("MAX_IN_FLIGHT", 10, 10),
+    ("AUTOSTART", False, False),
+    ("ON_COMMIT", "memory", "memory"),
+    ("OPTIONS", {}, {}),
+]
 
-    assert broker == BrokerSettings(
-        alias="events",
-        urls=("amqps://a/", "amqp://b/"),
-        backend="shop.backends.AuditedBackend",
-        queues=(QueueSettings(name="orders"),),
-        exchanges=(ExchangeSettings(name="events"),),
-        declare="passive",
-        timeout=1.0,
-        connect_timeout=0.5,
-        heartbeat=30,
-        shutdown_timeout=2.0,
-        max_message_bytes=1024,
-        max_in_flight=10,
-        autostart=False,
-        on_commit="memory",
-        options={},
-    )
+
+def test_every_key_is_read():
+    broker = broker_settings_from("events", {key: value for key, value, _ in KEYS})
+
+    fields = {"urls" if key == "URL" else key.lower(): read for key, _, read in KEYS}
+    assert broker == BrokerSettings(alias="events", **fields)
 
 
 def test_a_memory_url_chooses_the_embedded_broker():
