@@ -194,7 +194,7 @@ class Bulk:
                     yield chunk
                 elif self.is_fed:
                     break
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             raise
         except BaseException:
             if chunk := self.rest():

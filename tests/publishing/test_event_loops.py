@@ -16,6 +16,7 @@ from faststream_django import (
     publish_many,
     publish_on_commit,
 )
+from faststream_django.connection.bulk import CHUNK_MESSAGES
 from faststream_django.exceptions import MessageUnroutable, TooManyInFlight
 from tests.publishing.verbs import bodies
 
@@ -176,3 +177,24 @@ def test_cancelled_apublish_many_does_not_wait_for_the_broker(mute):
         return time.monotonic() - started
 
     assert asyncio.run(main()) < 3
+
+
+def test_cancelled_bulk_ends_while_its_source_is_slow(mute):
+    """With three chunks under way and a fourth one open, to a server that never answers."""
+
+    async def cancel():
+        waits = asyncio.Event()
+
+        async def source():
+            for number in range(3 * CHUNK_MESSAGES + 1):
+                yield number
+            waits.set()
+            await asyncio.sleep(60)
+
+        task = asyncio.create_task(apublish_many(source(), "orders", timeout=30))
+        await waits.wait()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        return done
+
+    assert asyncio.run(cancel())
