@@ -7,37 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faststream_django.messages.message import Message
-    from faststream_django.publishing.verbs import (
-        apublish,
-        apublish_many,
+    from faststream_django.publishing.after_commit import (
+        apublish_many_on_commit,
         apublish_on_commit,
-        publish,
-        publish_many,
+        publish_many_on_commit,
         publish_on_commit,
     )
+    from faststream_django.publishing.verbs import apublish, apublish_many, publish, publish_many
     from faststream_django.registry import brokers
 
 __all__ = [
     "Message",
     "apublish",
     "apublish_many",
+    "apublish_many_on_commit",
     "apublish_on_commit",
     "brokers",
     "publish",
     "publish_many",
+    "publish_many_on_commit",
     "publish_on_commit",
 ]
 
 __version__ = "0.1.0"
 
-_MODULES = {"Message": "messages.message", "brokers": "registry"}
+_MODULES = {
+    "Message": "messages.message",
+    "brokers": "registry",
+    **dict.fromkeys(("apublish", "apublish_many", "publish", "publish_many"), "publishing.verbs"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: the import of the package costs next to nothing."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'publishing.verbs')}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'publishing.after_commit')}"), name)
     globals()[name] = value
     return value
 

@@ -31,6 +31,7 @@ __all__ = [
     "InvalidMessage",
     "MessageRejected",
     "MessageUnroutable",
+    "OutboxNotReady",
     "PublishError",
     "PublishTimeout",
     "TooManyInFlight",
@@ -174,3 +175,7 @@ class BrokerDoesNotExist(InvalidBroker, KeyError):
     """No entry in ``settings.FASTSTREAM`` has this alias."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of the text
+
+
+class OutboxNotReady(ImproperlyConfigured):
+    """The outbox cannot store messages in this database: its app, its table or the engine is missing."""

@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "faststream_django",
+    "faststream_django.outbox",
     "tests.test_app",
 ]
 DATABASES = {"default": _database("default"), "other": _database("other")}

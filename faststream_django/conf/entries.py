@@ -11,6 +11,7 @@ from django.conf import settings
 
 from faststream_django.conf.broker_url import InvalidURL, parse_url
 from faststream_django.conf.options import read_options
+from faststream_django.conf.outbox import OutboxSettings, read_outbox
 from faststream_django.conf.secrets import PrivateURL, conceal, with_password
 from faststream_django.conf.setting import Reader, Setting, did_you_mean, shown
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
@@ -62,12 +63,19 @@ class BrokerSettings:
     max_message_bytes: int = 1_048_576
     max_in_flight: int = 1000
     autostart: bool = True
-    on_commit: Literal["memory"] = "memory"
+    on_commit: Literal["memory", "outbox"] = "memory"
+    on_failure: Literal["raise", "outbox"] = "raise"
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
     options: Mapping[str, Any] = field(default_factory=dict)
     test: TestRun = TestRun()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "urls", tuple(PrivateURL(url) for url in self.urls))
+
+    @property
+    def uses_outbox(self) -> bool:
+        """Whether messages of this alias may be stored in the database."""
+        return "outbox" in (self.on_commit, self.on_failure)
 
     @property
     def is_embedded(self) -> bool:
@@ -237,12 +245,6 @@ def _default_backend(urls: Sequence[str]) -> str:
     return MEMORY_BACKEND if is_embedded else RABBIT_BACKEND
 
 
-def _on_commit(given: Setting) -> Any:
-    if given.value == "outbox":
-        given.refuse("'outbox' is not available in this version: use 'memory'")
-    return given.choice(["memory"])
-
-
 def _refuse_reserved_names(given: Setting, broker: BrokerSettings) -> None:
     for key, declared in (("QUEUES", broker.queues), ("EXCHANGES", broker.exchanges)):
         for each in declared:
@@ -268,7 +270,9 @@ _BROKER: dict[str, tuple[str, Reader]] = {
     "MAX_MESSAGE_BYTES": ("max_message_bytes", lambda given: given.whole(134_217_728)),
     "MAX_IN_FLIGHT": ("max_in_flight", lambda given: given.whole(1_000_000)),
     "AUTOSTART": ("autostart", Setting.flag),
-    "ON_COMMIT": ("on_commit", _on_commit),
+    "ON_COMMIT": ("on_commit", lambda given: given.choice(["memory", "outbox"])),
+    "ON_FAILURE": ("on_failure", lambda given: given.choice(["raise", "outbox"])),
+    "OUTBOX": ("outbox", read_outbox),
     "OPTIONS": ("options", read_options),
     "TEST": ("test", lambda given: TestRun(**given.read(_TEST))),
 }

@@ -10,22 +10,25 @@ from django.db.transaction import TransactionManagementError
 
 from faststream_django.publishing.outgoing import Outgoing
 
-__all__ = ["Pending", "defer"]
+__all__ = ["Pending", "Send", "defer"]
+
+Send = Callable[[list[Outgoing], bool], None]
+"""What sends messages after the commit; with whether a failure is logged instead of raised."""
 
 
 class Pending:
     """An on_commit callback: messages in the order of their calls that share one fate."""
 
-    def __init__(self, robust: bool, send: Callable[[list[Outgoing], bool], None]) -> None:  # noqa: FBT001
+    def __init__(self, robust: bool, send: Send) -> None:  # noqa: FBT001
         self.robust = robust
         self.outgoing: list[Outgoing] = []
         self.is_sent = False
-        self._send = send
+        self.send = send
         self.__qualname__ = "publish_on_commit"  # Django 5.2 logs it when a robust callback raises
 
     def __call__(self) -> None:
         self.is_sent = True
-        self._send(self.outgoing, self.robust)
+        self.send(self.outgoing, self.robust)
 
 
 def defer(
@@ -33,7 +36,7 @@ def defer(
     using: str | None,
     *,
     robust: bool,
-    send: Callable[[list[Outgoing], bool], None],
+    send: Send,
 ) -> bool:
     """Have `outgoing` sent when the current transaction commits; return False if there is none.
 
@@ -52,9 +55,7 @@ def defer(
     return False
 
 
-def _pending(
-    connection: BaseDatabaseWrapper, *, robust: bool, send: Callable[[list[Outgoing], bool], None]
-) -> Pending:
+def _pending(connection: BaseDatabaseWrapper, *, robust: bool, send: Send) -> Pending:
     """Return the last callback of the transaction if it is ours and has the same fate, else a new one.
 
     Django has no hook for "the last callback", and one callback for each message would mean one round
@@ -66,6 +67,7 @@ def _pending(
         if (
             isinstance(callback, Pending)
             and callback.robust == robust
+            and callback.send == send
             and savepoints == set(connection.savepoint_ids)
         ):
             return callback

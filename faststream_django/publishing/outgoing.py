@@ -23,6 +23,7 @@ __all__ = [
     "PublishOptions",
     "aitems",
     "encode",
+    "encode_all",
     "items",
     "refuse_one_message",
     "spelled_out",
@@ -125,6 +126,23 @@ def encode(
         **properties,
     )
     return Outgoing(encoded, alias, timeout)
+
+
+def encode_all(
+    messages: Iterable[Any],
+    queue: str | RabbitQueue,
+    exchange: str | RabbitExchange | None,
+    options: PublishOptions,
+) -> list[Outgoing]:
+    """Encode and check several messages for one broker; items that are a `Message` are taken as they are."""
+    refuse_one_message(messages, options)
+    alias, timeout = target(options)
+    return [
+        Outgoing(each, alias, timeout)
+        if isinstance(each, Message)
+        else encode(each, queue, exchange, options)
+        for each in messages
+    ]
 
 
 def target(options: PublishOptions) -> tuple[str, float | None]:

@@ -1,28 +1,23 @@
-"""The verbs: publish now, publish many, publish after the transaction commits."""
+"""The verbs: publish now, one message or many."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
-from faststream_django.conf.entries import broker_settings
-from faststream_django.connection.bulk import BulkResult, Item
-from faststream_django.connection.errors import bulk_error, conclude_bulk, not_tried
+from faststream_django.connection.errors import conclude_bulk
 from faststream_django.exceptions import PublishError
 from faststream_django.loop.foreign_loops import foreign_loop
 from faststream_django.loop.thread import loop_thread
-from faststream_django.messages.message import Message
 from faststream_django.publishing.announcements import aannounce, aannounce_chunk, announce, announce_chunk
-from faststream_django.publishing.on_commit import defer
+from faststream_django.publishing.failover import stored_instead, wants_to_store
 from faststream_django.publishing.outgoing import (
-    Outgoing,
     PublishOptions,
     aitems,
     encode,
@@ -36,9 +31,14 @@ from faststream_django.registry import brokers
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitExchange, RabbitQueue
 
-__all__ = ["apublish", "apublish_many", "apublish_on_commit", "publish", "publish_many", "publish_on_commit"]
-
-logger = logging.getLogger("faststream_django.publish")
+__all__ = [
+    "apublish",
+    "apublish_many",
+    "publish",
+    "publish_many",
+    "refuse_foreign_loop",
+    "refuse_in_event_loop",
+]
 
 
 @spelled_out
@@ -52,7 +52,9 @@ def publish(
 
     A confirmed message is in every queue it was routed to; a persistent one (the default) in a durable
     queue is on disk, and in a quorum queue on a majority of its nodes. Otherwise raises a PublishError
-    within ``timeout`` seconds; its ``maybe_sent`` says whether the broker may have the message.
+    within ``timeout`` seconds; its ``maybe_sent`` says whether the broker may have the message. With
+    ``"ON_FAILURE": "outbox"`` a message that certainly was not sent, for the lack of a broker, is stored in
+    the outbox instead; its id is returned and the signal message_deferred sent.
     Raises InvalidMessage before anything is sent if the payload or an option is wrong, and
     SynchronousOnlyOperation in a running event loop, where you await apublish() instead.
 
@@ -68,11 +70,13 @@ def publish(
     persist, mandatory: survive a restart of the broker; raise if no queue takes it; both default to True
     timeout: seconds or timedelta for the whole call; default the TIMEOUT of the alias
     """
-    _refuse_in_event_loop("publish", "apublish")
+    refuse_in_event_loop("publish", "apublish")
     outgoing = encode(message, queue, exchange, options)
     try:
         brokers[outgoing.broker].send(outgoing.message, outgoing.timeout)
     except PublishError as error:
+        if wants_to_store(outgoing.broker, error) and stored_instead(outgoing, error):
+            return outgoing.message.message_id
         announce(outgoing.message, outgoing.broker, error)
         raise
     announce(outgoing.message, outgoing.broker)
@@ -102,11 +106,13 @@ async def _apublish(
     options: PublishOptions,
     caller: object,
 ) -> str:
-    _refuse_foreign_loop("apublish", "publish")
+    refuse_foreign_loop("apublish", "publish")
     outgoing = encode(message, queue, exchange, options)
     try:
         await brokers[outgoing.broker].asend(outgoing.message, outgoing.timeout, caller)
     except PublishError as error:
+        if wants_to_store(outgoing.broker, error) and await sync_to_async(stored_instead)(outgoing, error):
+            return outgoing.message.message_id
         await aannounce(outgoing.message, outgoing.broker, error)
         raise
     await aannounce(outgoing.message, outgoing.broker)
@@ -128,7 +134,7 @@ def publish_many(
     still are, and BulkPublishError says which failed and why. If the connection fails, the rest of the
     iterable is not read; the error's ``stopped_at`` says where publishing stopped.
     """
-    _refuse_in_event_loop("publish_many", "apublish_many")
+    refuse_in_event_loop("publish_many", "apublish_many")
     refuse_one_message(messages, options)
     alias, timeout = target(options)
     result = brokers[alias].send_many(items(messages, queue, exchange, options), timeout, announce_chunk)
@@ -143,7 +149,7 @@ async def apublish_many(
     **options: Unpack[PublishOptions],
 ) -> int:
     """See publish_many(); ``messages`` may also be an asynchronous iterable."""
-    _refuse_foreign_loop("apublish_many", "publish_many")
+    refuse_foreign_loop("apublish_many", "publish_many")
     refuse_one_message(messages, options)
     alias, timeout = target(options)
     result = await brokers[alias].asend_many(
@@ -152,109 +158,7 @@ async def apublish_many(
     return conclude_bulk(result, alias)
 
 
-@spelled_out
-def publish_on_commit(
-    message: Any,
-    queue: str | RabbitQueue = "",
-    exchange: str | RabbitExchange | None = None,
-    *,
-    using: str | None = None,
-    robust: bool = True,
-    **options: Unpack[PublishOptions],
-) -> str:
-    """Publish a message after the transaction of the database `using` commits; return its id at once.
-
-    Nothing is sent on rollback; rolling back a savepoint drops exactly its messages. Outside a
-    transaction the message is published at once. The payload is encoded and validated immediately, so
-    InvalidMessage is raised inside the transaction. Messages are sent in the order of the calls, those of
-    one transaction together. If delivery fails, the data has already been committed: with ``robust`` the
-    loss is logged at ERROR and sent to the signal message_failed; otherwise the error is raised, and
-    later callbacks of the transaction do not run. The other options are those of publish().
-    """
-    _refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
-    outgoing = encode(message, queue, exchange, options)
-    if not defer(outgoing, using, robust=robust, send=_send_committed):
-        _send_committed([outgoing], robust)
-    return outgoing.message.message_id
-
-
-@spelled_out
-async def apublish_on_commit(
-    message: Any,
-    queue: str | RabbitQueue = "",
-    exchange: str | RabbitExchange | None = None,
-    *,
-    using: str | None = None,
-    robust: bool = True,
-    **options: Unpack[PublishOptions],
-) -> str:
-    """See publish_on_commit().
-
-    The transaction is that of asgiref's thread for synchronous code, where ``sync_to_async`` runs the
-    ORM. Django has no asynchronous transactions, so this is mainly a safe way to publish at once in code
-    that may run inside or outside a transaction.
-    """
-    _refuse_foreign_loop("apublish_on_commit", "publish_on_commit")
-    outgoing = encode(message, queue, exchange, options)
-    deferred = await sync_to_async(defer)(outgoing, using, robust=robust, send=_send_committed)
-    if not deferred:
-        result = await brokers[outgoing.broker].asend_many(
-            _aonly(outgoing.message), outgoing.timeout, aannounce_chunk
-        )
-        _report([outgoing], result, robust=robust)
-    return outgoing.message.message_id
-
-
-async def _aonly(message: Message) -> AsyncIterator[Item]:
-    yield message
-
-
-def _send_committed(outgoing: list[Outgoing], robust: bool) -> None:  # noqa: FBT001
-    """Send the messages of a committed transaction, those of one broker together."""
-    groups: dict[str, list[Outgoing]] = {}
-    for each in outgoing:
-        groups.setdefault(each.broker, []).append(each)
-    failures: list[PublishError] = []
-    for alias, group in groups.items():
-        default = broker_settings(alias).timeout
-        timeout = min(default if each.timeout is None else each.timeout for each in group)
-        result = brokers[alias].send_many([each.message for each in group], timeout, announce_chunk)
-        try:
-            _report(group, result, robust=robust)
-        except PublishError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
-
-
-def _report(group: list[Outgoing], result: BulkResult, *, robust: bool) -> None:
-    """Log what was lost, or raise it."""
-    if result.stopped_at is not None:
-        cause = next(iter(result.errors.values()))
-        for index, each in enumerate(group[result.stopped_at :], start=result.stopped_at):
-            result.errors[index] = skipped = not_tried(each.message, each.broker, cause)
-            announce(each.message, each.broker, skipped)
-    if not result.errors:
-        return
-    if not robust:
-        if len(group) == 1:
-            raise result.errors[0]
-        raise bulk_error(result, group[0].broker)
-    for index, error in result.errors.items():
-        message = group[index].message
-        logger.error(
-            "broker=%s message_id=%r exchange=%r routing_key=%r maybe_sent=%s: the data was committed "
-            "but the message was not confirmed: %r",
-            group[index].broker,
-            message.message_id,
-            message.exchange,
-            message.routing_key,
-            error.maybe_sent,
-            str(error),
-        )
-
-
-def _refuse_in_event_loop(name: str, twin: str) -> None:
+def refuse_in_event_loop(name: str, twin: str) -> None:
     """Refuse what would block an event loop, as django.utils.asyncio.async_unsafe() does."""
     if loop_thread.is_current():
         raise SynchronousOnlyOperation(
@@ -276,7 +180,7 @@ def _refuse_in_event_loop(name: str, twin: str) -> None:
         )
 
 
-def _refuse_foreign_loop(name: str, twin: str) -> None:
+def refuse_foreign_loop(name: str, twin: str) -> None:
     if (library := foreign_loop()) is not None:
         raise RuntimeError(
             f"{name}() needs an event loop of asyncio, and this one is of {library}. Call {twin}() in a "

@@ -1,0 +1,166 @@
+"""Stores messages in the transaction of the caller: one INSERT for each call, without the ORM's objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from faststream_django.conf.entries import broker_settings
+from faststream_django.exceptions import OutboxNotReady
+from faststream_django.outbox.engines import clock, has_returning, later_of
+from faststream_django.outbox.models import OutboxMessage, State
+from faststream_django.outbox.rows import encode_properties
+from faststream_django.publishing.on_commit import Send, defer
+from faststream_django.publishing.outgoing import Outgoing
+
+__all__ = ["Stored", "store_with"]
+
+COLUMNS = (
+    "broker",
+    "state",
+    "due",
+    "ordering_key",
+    "message_id",
+    "exchange",
+    "routing_key",
+    "body",
+    "properties",
+    "expires_at",
+    "created_at",
+    "attempts",
+    "last_error",
+)
+ROWS = 500
+"""The most rows of one INSERT, where the engine allows so many parameters."""
+
+_ready: set[tuple[str, str]] = set()
+"""The databases whose table was seen, by alias and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Outgoing):
+    """A message and its row."""
+
+    row_id: int
+    using: str
+    """The alias of the database."""
+    is_eager: bool
+    """Whether this process sends it; else only the relay does."""
+    stored_at: float
+    """The moment of the call, on the clock of time.monotonic()."""
+
+
+def store_with(
+    send: Send,
+    outgoing: Sequence[Outgoing],
+    using: str | None,
+    *,
+    ordering_key: str = "",
+    deliver_at: datetime | None = None,
+    for_relay: bool = False,
+) -> None:
+    """See publishing.durable.Store; have the rows handed to `send` once they are committed."""
+    if using is None and for_relay:
+        using = router.db_for_write(OutboxMessage)
+    connection = transaction.get_connection(using)
+    _refuse_database(connection)
+    # Nothing tells when a transaction commits that is not Django's: then the relay sees it.
+    for_relay = for_relay or not (connection.in_atomic_block or connection.get_autocommit())
+    is_eager = not (for_relay or ordering_key or deliver_at)
+    is_eager = is_eager and broker_settings(outgoing[0].broker).outbox.eager
+    stored = _insert(connection, outgoing, ordering_key, deliver_at, is_eager=is_eager)
+    if for_relay:
+        return
+    if not all(defer(each, using, robust=True, send=send) for each in stored):
+        send(stored, True)  # noqa: FBT003
+
+
+def _insert(
+    connection: BaseDatabaseWrapper,
+    outgoing: Sequence[Outgoing],
+    ordering_key: str,
+    deliver_at: datetime | None,
+    *,
+    is_eager: bool,
+) -> list[Any]:
+    grace = broker_settings(outgoing[0].broker).outbox.grace
+    now, state, due = clock(connection), State.READY, "NULL"
+    moment: tuple[float, ...] = ()
+    if is_eager:
+        state, due, moment = State.WAITING, f"{now} + %s", (grace,)
+    elif deliver_at is not None:
+        # Never before now, since the relay skips what was due when it had seen everything.
+        state, due, moment = State.WAITING, later_of(connection, "%s", now), (deliver_at.timestamp(),)
+    row = f"(%s, %s, {due}, %s, %s, %s, %s, %s, %s, {now} + %s, {now}, 0, '')"
+    stored: list[Stored] = []
+    for batch in _batches(connection, outgoing):
+        parameters: list[Any] = []
+        for each in batch:
+            message = each.message
+            parameters += (each.broker, state, *moment, ordering_key, message.message_id)
+            parameters += (message.exchange, message.routing_key, _binary(connection, message.body))
+            parameters += (encode_properties(message), message.expiration)
+        now_here = time.monotonic()
+        with connection.cursor() as cursor:
+            ids = _insert_rows(connection, cursor, row, len(batch), parameters)
+        stored += [
+            Stored(each.message, each.broker, each.timeout, row_id, connection.alias, is_eager, now_here)
+            for each, row_id in zip(batch, ids, strict=True)
+        ]
+    return stored
+
+
+def _insert_rows(
+    connection: BaseDatabaseWrapper, cursor: CursorWrapper, row: str, count: int, parameters: list[Any]
+) -> list[int]:
+    """Insert and return the ids, in the order of the rows."""
+    quote = connection.ops.quote_name
+    columns = ", ".join(map(quote, COLUMNS))
+    sql = f"INSERT INTO {quote(OutboxMessage._meta.db_table)} ({columns}) VALUES {', '.join([row] * count)}"  # noqa: S608, SLF001
+    if has_returning(connection):
+        cursor.execute(f"{sql} RETURNING {quote('id')}", parameters)
+        # In any order, as far as the standards go; they were given out in that of the rows.
+        return sorted(row_id for (row_id,) in cursor.fetchall())
+    cursor.execute(sql, parameters)
+    first = cursor.lastrowid
+    if count == 1:
+        return [first]
+    cursor.execute("SELECT @@auto_increment_increment")
+    step = cursor.fetchone()[0]
+    return [first + number * step for number in range(count)]
+
+
+def _batches(connection: BaseDatabaseWrapper, outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    size, most = ROWS, connection.features.max_query_params
+    if most:
+        size = min(size, most // len(COLUMNS))
+    for start in range(0, len(outgoing), size):
+        yield outgoing[start : start + size]
+
+
+def _binary(connection: BaseDatabaseWrapper, body: bytes) -> Any:
+    return connection.Database.Binary(body)  # type: ignore[attr-defined]
+
+
+def _refuse_database(connection: BaseDatabaseWrapper) -> None:
+    """Refuse a database that cannot take the row, before a statement fails in the caller's transaction."""
+    key = (connection.alias, str(connection.settings_dict["NAME"]))
+    if key in _ready:
+        return
+    clock(connection)  # raises for an engine that the outbox does not know
+    table = OutboxMessage._meta.db_table  # noqa: SLF001
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+    if table not in tables:
+        raise OutboxNotReady(
+            f"The database {connection.alias!r} has no table {table!r}: run 'manage.py migrate "
+            f"faststream_outbox --database {connection.alias}', and see that no router forbids it there."
+        )
+    _ready.add(key)
