@@ -53,6 +53,10 @@ class OutboxMessage(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["broker", "state", "id"], name="faststream_outbox_by_id"),
             models.Index(fields=["broker", "state", "due"], name="faststream_outbox_by_due"),
+            # 130 bytes of WAL a message, so that operators find one among millions by how its id begins.
+            models.Index(
+                fields=["message_id"], name="faststream_outbox_by_msg", opclasses=["varchar_pattern_ops"]
+            ),
         ]
         permissions: ClassVar = [("view_body", "Can view the bodies and headers of outbox messages")]
 

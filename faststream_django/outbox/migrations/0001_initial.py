@@ -90,6 +90,11 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["broker", "state", "id"], name="faststream_outbox_by_id"),
                     models.Index(fields=["broker", "state", "due"], name="faststream_outbox_by_due"),
+                    models.Index(
+                        fields=["message_id"],
+                        name="faststream_outbox_by_msg",
+                        opclasses=["varchar_pattern_ops"],
+                    ),
                 ],
             },
         ),
