@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from .nodes import MissingService, MuteServer, PostgreSQLCluster, RabbitMQNode, RedisServer, unused_port
+from .engines import DATABASES, make_mariadb_database, migrated, sqlite_database, swapped
+from .nodes import (
+    MariaDBServer,
+    MissingService,
+    MuteServer,
+    PostgreSQLCluster,
+    RabbitMQNode,
+    RedisServer,
+    unused_port,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +42,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.postgresql)
         elif item.get_closest_marker("postgresql"):
             item.fixturenames.insert(0, "postgresql")
+        if "engine" in item.fixturenames:  # before pytest-django's, which look at the databases
+            item.fixturenames.remove("engine")
+            item.fixturenames.insert(0, "engine")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,19 +83,61 @@ def postgresql():
     """A private PostgreSQL cluster, where settings.DATABASES are."""
     from django.conf import settings
 
-    if os.environ.get("TEST_DATABASE") == "sqlite":
-        pytest.skip("TEST_DATABASE is sqlite.")
+    if settings.DATABASE != "postgresql" and "TEST_DATABASE" in os.environ:
+        pytest.skip(f"TEST_DATABASE is {settings.DATABASE}.")
     with _running(PostgreSQLCluster, int(settings.POSTGRESQL_PORT)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(request, django_db_modify_db_settings_parallel_suffix):
-    """Have the cluster running before pytest-django creates the test databases in it."""
+def mariadb():
+    """A private MariaDB server."""
     from django.conf import settings
 
-    if settings.DATABASE == "postgresql":
-        request.getfixturevalue("postgresql")
+    with _running(MariaDBServer, int(settings.MARIADB_PORT)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request, django_db_modify_db_settings_parallel_suffix):
+    """Have the server running before pytest-django creates the test databases in it."""
+    from django.conf import settings
+
+    if settings.DATABASE != "sqlite":
+        request.getfixturevalue(settings.DATABASE)
+
+
+@pytest.fixture(scope="session")
+def _mariadb_databases(mariadb, django_db_setup, django_db_blocker):
+    databases = {alias: make_mariadb_database(mariadb, alias) for alias in DATABASES}
+    with django_db_blocker.unblock():
+        return migrated(databases)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_databases(tmp_path_factory, django_db_setup, django_db_blocker):
+    folder = tmp_path_factory.mktemp("sqlite")
+    databases = {alias: sqlite_database(folder / f"{alias}.sqlite3") for alias in DATABASES}
+    with django_db_blocker.unblock():
+        return migrated(databases)
+
+
+@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+def engine(request, django_db_blocker):
+    """Run the test on each engine: its databases are on that one; return the engine's name.
+
+    For a test, or with `pytest.mark.usefixtures` for a module, that django_db is marked for.
+    """
+    from django.conf import settings
+
+    if request.param == settings.DATABASE:
+        yield request.param
+        return
+    if request.param == "postgresql":
+        request.getfixturevalue("postgresql")  # skips or fails
+        pytest.fail("TEST_DATABASE is another engine.")
+    with swapped(request.getfixturevalue(f"_{request.param}_databases")):
+        yield request.param
 
 
 @pytest.fixture

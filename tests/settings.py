@@ -1,22 +1,26 @@
 """Django settings of the tests, and of the programs that they start.
 
-TEST_DATABASE is postgresql or sqlite; left out, PostgreSQL where it is installed. conftest.py
-starts the cluster when the first test asks for a database. TEST_FASTSTREAM_URL is the broker of
+TEST_DATABASE is postgresql, mariadb or sqlite; left out, PostgreSQL where it is installed. conftest.py
+starts the server when the first test asks for a database. TEST_FASTSTREAM_URL is the broker of
 the programs that the tests start.
 """
 
 import os
 
+from tests.engines import mariadb_database
 from tests.nodes import PostgreSQLCluster, free_port
 
 DATABASE = os.environ.get("TEST_DATABASE") or ("postgresql" if PostgreSQLCluster.is_installed() else "sqlite")
 # Chosen here and kept in the environment: a program that a test starts finds the same cluster. Each worker
 # of pytest-xdist inherits the environment of the first process, and has a cluster of its own.
-_variable = f"TEST_POSTGRESQL_PORT_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-POSTGRESQL_PORT = os.environ.setdefault(_variable, str(free_port()))
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+POSTGRESQL_PORT = os.environ.setdefault(f"TEST_POSTGRESQL_PORT_{_worker}", str(free_port()))
+MARIADB_PORT = os.environ.setdefault(f"TEST_MARIADB_PORT_{_worker}", str(free_port()))
 
 
 def _database(alias):
+    if DATABASE == "mariadb":
+        return mariadb_database(alias, MARIADB_PORT)
     if DATABASE == "postgresql":
         return {
             "ENGINE": "django.db.backends.postgresql",

@@ -2,6 +2,7 @@
 
 from .cluster import RabbitMQCluster
 from .ledger import Account, Ledger
+from .mariadb import MariaDBServer
 from .ports import MuteServer, free_port, unused_port
 from .postgresql import PostgreSQLCluster
 from .processes import MissingService, OwnedProcess
@@ -14,6 +15,7 @@ __all__ = [
     "ClientConnection",
     "FaultProxy",
     "Ledger",
+    "MariaDBServer",
     "MissingService",
     "MuteServer",
     "OwnedProcess",

@@ -1,5 +1,6 @@
 """Print the Debian packages of the servers that are missing, one a line."""
 
+from .mariadb import MariaDBServer
 from .postgresql import PostgreSQLCluster
 from .rabbitmq import RabbitMQNode
 from .redis import RedisServer
@@ -8,5 +9,7 @@ if not RabbitMQNode.is_installed():
     print("rabbitmq-server")
 if not PostgreSQLCluster.is_installed():
     print("postgresql")
+if not MariaDBServer.is_installed():
+    print("mariadb-server")
 if not RedisServer.is_installed():
     print("redis-server")

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -5,14 +6,16 @@ import subprocess
 import sys
 import textwrap
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
 from django.db import connections
 
 from tests.conftest import ROOT
-from tests.nodes import OwnedProcess
+from tests.nodes import MariaDBServer, OwnedProcess, free_port
 
 OTHER_PORTS = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")
 
@@ -152,6 +155,25 @@ def test_postgresql_answers_a_query(postgresql):
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_mariadb_answers_a_query(mariadb):
+    with contextlib.closing(
+        pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root", database="default")
+    ) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def test_mariadb_leaves_no_files_behind():
+    server = MariaDBServer(free_port())
+    server.start()
+    assert server.directory.exists()
+
+    server.close()
+
+    assert not server.directory.exists()
+
+
 @pytest.mark.postgresql
 @pytest.mark.django_db(databases=["default", "other"])
 @pytest.mark.parametrize("alias", ["default", "other"])
@@ -162,6 +184,15 @@ def test_the_databases_of_django_are_on_postgresql(alias):
         (name,) = cursor.fetchone()
 
     assert name.partition("_gw")[0] == f"test_{alias}"
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_the_databases_of_a_test_are_on_each_engine_in_every_thread(engine):
+    vendors = [connections[alias].vendor for alias in ("default", "other")]
+    with ThreadPoolExecutor(1) as pool:
+        vendors.append(pool.submit(lambda: connections["default"].vendor).result())
+
+    assert vendors == ["mysql" if engine == "mariadb" else engine] * 3
 
 
 def test_a_counting_port_counts_connections_and_stays_mute(counting_port):
@@ -254,4 +285,4 @@ def test_an_owned_process_is_left_alone_by_a_fork(tmp_path):
 def test_what_is_missing_is_told_as_names_of_packages():
     missing = subprocess.check_output([sys.executable, "-m", "tests.nodes"], cwd=ROOT, text=True)
 
-    assert set(missing.split()) <= {"rabbitmq-server", "postgresql"}
+    assert set(missing.split()) <= {"rabbitmq-server", "postgresql", "mariadb-server", "redis-server"}

@@ -12,7 +12,10 @@ from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.rows import decode_properties
 from tests.publishing.verbs import bodies
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("engine"),
+]
 
 
 def test_row_commits_and_rolls_back_with_its_transaction(outbox):
