@@ -19,6 +19,9 @@ class PatientOutput(OutputWrapper):
     What is written then is lost, and the command goes on: its exit code tells what came of the messages.
     """
 
+    has_reader = True
+    """Whether somebody read what was written last."""
+
     @classmethod
     def around(cls, output: OutputWrapper) -> PatientOutput:
         patient = cls(output._out)  # type: ignore[arg-type]  # noqa: SLF001 - the stream itself
@@ -32,6 +35,7 @@ class PatientOutput(OutputWrapper):
             super().write(msg, style_func, ending)
             self.flush()
         except BrokenPipeError:
+            self.has_reader = False
             self._lead_nowhere()
 
     def _lead_nowhere(self) -> None:
