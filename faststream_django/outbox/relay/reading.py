@@ -1,0 +1,147 @@
+"""What can be sent: one statement, which reads a range of an index for each state.
+
+Whatever the statistics say: they are those of an empty table when it matters. The ranges are written so that
+no other index fits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from faststream_django.outbox.engines import clock
+from faststream_django.outbox.models import OutboxMessage, State
+from faststream_django.outbox.relay.floor import Floor
+from faststream_django.outbox.relay.row import COLUMNS, Row
+
+__all__ = ["MOST_EXCLUDED", "Reader"]
+
+MOST_EXCLUDED = 10_000
+"""The most keys that one statement leaves out: each is a parameter, of which every engine takes so many."""
+
+BY_ID, BY_DUE = "faststream_outbox_by_id", "faststream_outbox_by_due"
+
+
+class Reader:
+    """Reads the rows of one broker that may be sent now."""
+
+    def __init__(self, using: str, alias: str, limit: int) -> None:
+        self._using = using
+        self._alias = alias
+        self.limit = limit
+        self.floor = Floor(using)
+
+    def prepare(self) -> None:
+        """Begin anew, as the leader."""
+        self.floor.prepare()
+
+    def read(self, excluded: Collection[str] = (), after: int = 0) -> list[Row]:
+        """Return those that are READY, by id, then those that are due; at most the limit of each state.
+
+        Of those that are READY leave out these keys, and the ids up to `after`.
+        """
+        self.floor.before_reading()
+        connection = connections[self._using]
+        sql, parameters = self._statement(connection, excluded, max(after, self.floor.id))
+        began = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            found = cursor.fetchall()
+        # The facts are there even if no row is.
+        rows = [Row(*(*each[:-2], began)) for each in found if each[0] is not None]
+        if self.floor.sequence is not None:
+            now, oldest, top = found[0][-3:]
+            first_id = 0 if excluded or after else _first_id(rows)  # there may be some before
+            self.floor.after_reading(now, oldest, top, first_id, _first_due(rows))
+        return rows
+
+    def blocked(self, keys: Collection[str]) -> dict[int, str]:
+        """Return the rows that hold back messages with these keys, by id, and their keys."""
+        connection = connections[self._using]
+        quote = connection.ops.quote_name
+        table = quote(OutboxMessage._meta.db_table)  # noqa: SLF001
+        broker, state, row_id, key = map(quote, ("broker", "state", "id", "ordering_key"))
+        states = f"({State.RETRYING:d}, {State.HOLDING:d})"
+        marks = ", ".join(["%s"] * len(keys))
+        with connection.cursor() as cursor:
+            condition = f"{broker} = %s AND {state} IN {states} AND {key} IN ({marks})"
+            sql = f"SELECT {row_id}, {key} FROM {table}{_hint(connection, BY_DUE)} WHERE {condition}"  # noqa: S608
+            cursor.execute(sql, [self._alias, *keys])
+            return dict(cursor.fetchall())
+
+    def _statement(
+        self, connection: BaseDatabaseWrapper, excluded: Collection[str], start: int
+    ) -> tuple[str, list[Any]]:
+        quote, now = connection.ops.quote_name, clock(connection)
+        ready, parameters = self._range(connection, State.READY, "id", start)
+        if excluded:
+            ready += f" AND {quote('ordering_key')} NOT IN ({', '.join(['%s'] * len(excluded))})"
+            parameters += excluded
+        parts = [self._first(connection, ready, "id")]
+        for state in (State.WAITING, State.RETRYING):
+            part, values = self._range(connection, state, "due", self.floor.due[state])
+            parts.append(self._first(connection, part, "due"))
+            parameters += values
+        if connection.vendor == "sqlite":
+            return " UNION ALL ".join(f"SELECT * FROM ({part})" for part in parts), parameters  # noqa: S608
+        union = " UNION ALL ".join(f"({part})" for part in parts)
+        if self.floor.sequence is None:
+            return union, parameters
+        facts = (
+            f"SELECT {now} AS moment, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest, "
+            f"pg_sequence_last_value({self.floor.sequence}::regclass) AS top"
+        )
+        columns = ", ".join(f"m.{quote(name)}" for name in COLUMNS)
+        sql = f"SELECT {columns}, f.* FROM ({facts}) f LEFT JOIN ({union}) m ON true"  # noqa: S608
+        return sql, parameters
+
+    def _range(
+        self, connection: BaseDatabaseWrapper, state: State, column: str, start: float
+    ) -> tuple[str, list[Any]]:
+        """Return the SQL for the rows of a state, by id from behind the start, or by due until now."""
+        quote, now = connection.ops.quote_name, clock(connection)
+        names = ", ".join(map(quote, COLUMNS))
+        if self.floor.sequence is None:
+            names += f", {now} AS moment, 0 AS oldest, 0 AS top"
+        table = quote(OutboxMessage._meta.db_table)  # noqa: SLF001
+        comparison = ">" if column == "id" else ">="
+        if connection.vendor == "postgresql":
+            # As rows, so that only an index with these columns in this order fits.
+            position = f"({', '.join(map(quote, ('broker', 'state', column)))})"
+            end = f"< (%s, {state + 1:d}, 0)" if column == "id" else f"<= (%s, {state:d}, {now})"
+            condition = f"{position} {comparison} (%s, {state:d}, %s) AND {position} {end}"
+            return f"SELECT {names} FROM {table} WHERE {condition}", [self._alias, start, self._alias]  # noqa: S608
+        condition = f"{quote('broker')} = %s AND {quote('state')} = {state:d}"
+        condition += f" AND {quote(column)} {comparison} %s"
+        if column == "due":
+            condition += f" AND {quote('due')} <= {now}"
+        hint = _hint(connection, BY_ID if column == "id" else BY_DUE)
+        return f"SELECT {names} FROM {table}{hint} WHERE {condition}", [self._alias, start]  # noqa: S608
+
+    def _first(self, connection: BaseDatabaseWrapper, sql: str, column: str) -> str:
+        order = ", ".join(map(connection.ops.quote_name, ("broker", "state", column)))
+        return f"{sql} ORDER BY {order} LIMIT {self.limit:d}"
+
+
+def _hint(connection: BaseDatabaseWrapper, index: str) -> str:
+    if connection.vendor == "mysql":
+        return f" FORCE INDEX ({connection.ops.quote_name(index)})"
+    if connection.vendor == "sqlite":
+        return f" INDEXED BY {connection.ops.quote_name(index)}"
+    return ""
+
+
+def _first_id(rows: list[Row]) -> int | None:
+    return next((row.id for row in rows if row.state == State.READY), None)
+
+
+def _first_due(rows: list[Row]) -> dict[State, float]:
+    first: dict[State, float] = {}
+    for row in rows:
+        if row.due is not None and row.state in (State.WAITING, State.RETRYING):
+            first.setdefault(State(row.state), row.due)
+    return first
