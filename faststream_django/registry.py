@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from sys import modules
 
 from django.utils.module_loading import import_string
 
-from faststream_django import guard
 from faststream_django.backends.base import Backend
 from faststream_django.conf.entries import BrokerSettings, broker_aliases, broker_settings
 from faststream_django.connection.connection import Connection
 from faststream_django.connection.sender import Sender
 from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import InvalidBroker
+from faststream_django.guard import runs_tests
 from faststream_django.loop.imports import undisturbed
 from faststream_django.loop.thread import loop_thread
 
@@ -45,7 +44,7 @@ class Brokers:
         settings = broker_settings(alias)
         if self._stand_ins:
             return self._stand_ins[-1](settings)
-        if _runs_tests() and self._is_guarded(settings):
+        if runs_tests() and self._is_guarded(settings):
             return StandIn(settings)
         return self._connections.get(id(settings)) or self._connect(settings)
 
@@ -77,6 +76,11 @@ class Brokers:
         waits = [connection.begin_stop(timeout) for connection in connections if connection is not None]
         for wait in waits:
             wait()
+
+    @property
+    def are_replaced(self) -> bool:
+        """Whether something stands in for the connections."""
+        return bool(self._stand_ins)
 
     @contextmanager
     def replaced(self, make: Callable[[BrokerSettings], Sender]) -> Iterator[None]:
@@ -133,16 +137,6 @@ def _is_current(settings: BrokerSettings) -> bool:
         return broker_settings(settings.alias) is settings
     except InvalidBroker:
         return False
-
-
-def _runs_tests() -> bool:
-    """Tell whether tests run in this process; cheap enough to be asked for every message."""
-    # What Django itself goes by. pytest-django and `manage.py test` call setup_test_environment(), before
-    # they migrate and in every parallel worker, forked or spawned; there is no public way to ask.
-    return bool(guard.pytest_runs) or (
-        "django.test.utils" in modules
-        and hasattr(getattr(modules["django.test.utils"], "_TestState", None), "saved_data")
-    )
 
 
 brokers = Brokers()

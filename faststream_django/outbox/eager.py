@@ -1,16 +1,106 @@
-"""Sends what a transaction left, once it has committed: on one thread of the process."""
+"""Sends what transactions left, once they have committed: on one thread of the process."""
 
 from __future__ import annotations
 
-from typing import cast
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
+from django.db import Error, connections
+
+from faststream_django.guard import runs_tests
+from faststream_django.loop.backlog import Backlog, Limits
 from faststream_django.outbox.sending import send_rows
 from faststream_django.outbox.writing import Stored
 from faststream_django.publishing.outgoing import Outgoing
+from faststream_django.registry import brokers
 
-__all__ = ["hand_over"]
+__all__ = ["Eager", "eager", "hand_over"]
+
+logger = logging.getLogger("faststream_django.outbox")
+
+RESTING = 5.0
+"""Seconds in which the messages for a broker that was away are the relay's, lest they hold up others."""
 
 
 def hand_over(stored: list[Outgoing], robust: bool) -> None:  # noqa: ARG001, FBT001
-    """Take the rows of a transaction that has committed."""
-    send_rows(cast("list[Stored]", stored))
+    """Take the rows of a transaction that has committed, and return at once. Never raises.
+
+    The rows are committed: what is not sent from here is the relay's.
+    """
+    rows = cast("list[Stored]", stored)
+    try:
+        if _sends_here(rows):
+            send_rows(rows)
+        else:
+            eager.put(rows)
+    except Exception:
+        logger.exception("count=%d state=left-to-relay", len(rows))
+
+
+class Eager:
+    """The thread that sends what many transactions left together."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._backlog: Backlog[Stored] = Backlog("faststream_django.outbox", self, limits)
+        self._resting: dict[str, float] = {}
+        """The brokers that were away, and until when they are left alone."""
+
+    def put(self, rows: Sequence[Stored]) -> None:
+        """Leave the rows to the thread, as many as there is room for."""
+        mine = [each for each in rows if each.is_eager]
+        # One of those that the relay sends is enough to wake it.
+        mine += {(each.using, each.broker): each for each in rows if each.wakes_relay}.values()
+        if left := len(mine) - self._backlog.put(mine):
+            logger.warning("count=%d state=left-to-relay reason='too many wait'", left)
+
+    def stop(self, timeout: float) -> None:
+        """Send what waits, and end the thread; the next rows start another."""
+        self._backlog.stop(timeout)
+
+    def take(self, rows: list[Stored]) -> None:
+        now = time.monotonic()
+        resting = {alias for alias, until in self._resting.items() if until > now}
+        usable = {using for using in {each.using for each in rows} if _prepare(using)}
+        away = send_rows(
+            each for each in rows if each.using in usable and not (each.is_eager and each.broker in resting)
+        )
+        self._resting |= dict.fromkeys(away, time.monotonic() + RESTING)
+
+    def rest(self) -> None:
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+
+    def weigh(self, row: Stored) -> int:
+        return len(row.message.body) if row.is_eager else 0
+
+
+eager = Eager()
+
+
+def _sends_here(rows: Iterable[Stored]) -> bool:
+    """Tell whether the thread of the caller is to send: a test looks for the messages there, at once."""
+    if runs_tests() or brokers.are_replaced:
+        return True
+    return any(_is_in_memory(connections[using]) for using in {each.using for each in rows})
+
+
+def _is_in_memory(connection: Any) -> bool:
+    """Tell whether each thread has a database of its own."""
+    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
+
+
+def _prepare(using: str) -> bool:
+    """Have the thread's own connection in order, as a request has; return False if there is none."""
+    connection = connections[using]
+    try:
+        # An age of 0 is for requests: the thread keeps its connection as long as there is work.
+        if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"]:
+            connection.close_if_unusable_or_obsolete()
+        if not connection.get_autocommit():
+            connection.set_autocommit(True)
+    except Error as error:
+        logger.warning("using=%s state=left-to-relay reason=%s", using, type(error).__name__)
+        return False
+    return True

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from faststream_django.conf.entries import broker_settings
-from faststream_django.connection.bulk import Chunk
+from faststream_django.connection.bulk import LOST, Chunk
 from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import InvalidMessage, MessageRejected, MessageUnroutable
 from faststream_django.messages.message import Message
 from faststream_django.outbox.models import OutboxMessage
 from faststream_django.outbox.rows import aged
+from faststream_django.outbox.wakeup import notify
 from faststream_django.outbox.writing import Stored
 from faststream_django.publishing.announcements import announce
 from faststream_django.registry import brokers
@@ -30,81 +31,142 @@ COUNTED = (MessageUnroutable, MessageRejected, InvalidMessage)
 FEEDING = 0.5
 """The part of GRACE in which messages may begin to leave; the rest is for the answers of the broker."""
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
-def send_rows(stored: list[Stored]) -> None:
-    """Send what is still in its database, and delete what is confirmed. Never raises for a message.
 
-    What fails, and what has no time left, stays for the relay.
+def send_rows(stored: Iterable[Stored]) -> set[str]:
+    """Send what is still in its database, delete what is confirmed, and wake the relay for what is its own.
+
+    Raises for no message and no database: what fails, and what has no time left, stays for the relay. Returns
+    the aliases of the brokers that are away.
     """
-    for using, rows in groupby(sorted(stored, key=lambda each: each.using), lambda each: each.using):
-        here = list(rows)
+    away: set[str] = set()
+    for using, rows in _grouped(stored, lambda each: each.using).items():
+        here = [each for each in rows if each.is_eager or is_replaced(each.broker)]
         try:
-            present = set(
-                OutboxMessage.objects.using(using)
-                .filter(pk__in=[each.row_id for each in here])
-                .values_list("pk", flat=True)
+            if here:
+                away |= _send(using, here)
+        except Error as error:
+            logger.warning(
+                "using=%s count=%d state=left-to-relay reason=%s", using, len(here), type(error).__name__
             )
-            # A savepoint that was rolled back by hand takes its rows along, and Django keeps the callback.
-            confirmed = list(_confirmed(each for each in here if each.row_id in present))
-            delete_rows(using, confirmed)
-        except DatabaseError as error:
-            logger.warning("using=%s state=left-to-relay reason=%s", using, type(error).__name__)
-            connections[using].close_if_unusable_or_obsolete()
+        if waking := {each.broker for each in rows if each.wakes_relay and not is_replaced(each.broker)}:
+            notify(using, waking)
+    return away
 
 
-def delete_rows(using: str, ids: list[int]) -> None:
+def delete_rows(using: str, ids: Sequence[int]) -> None:
     """Delete what the broker has, whoever sent it."""
     if ids:
-        OutboxMessage.objects.using(using).filter(pk__in=ids)._raw_delete(using)  # noqa: SLF001
+        with connections[using].cursor() as cursor:
+            cursor.execute(_sql("DELETE", using, ids))
 
 
-def _confirmed(rows: Iterable[Stored]) -> Iterator[int]:
-    """Send the rows, those of one broker together; yield the ids of those that are done with."""
-    groups: dict[str, list[Stored]] = {}
-    for each in rows:
-        if each.is_eager or isinstance(brokers[each.broker], StandIn):
-            groups.setdefault(each.broker, []).append(each)
-    for alias, group in groups.items():
-        settings = broker_settings(alias)
-        feed = _Feed(group, settings.outbox.grace)
-        timeout = min(settings.timeout, feed.seconds_left)
-        if timeout > 0:
-            brokers[alias].send_many(feed, timeout, feed.settle)
-        yield from feed.done
+def is_replaced(alias: str) -> bool:
+    """Tell whether a stand-in of a test takes the messages, also those that only the relay would send."""
+    return isinstance(brokers[alias], StandIn)
+
+
+def _send(using: str, rows: Sequence[Stored]) -> set[str]:
+    away: set[str] = set()
+    done: list[int] = []
+    # A savepoint that was rolled back by hand takes its rows along, and Django keeps the callback.
+    present = _twice(using, lambda: _present(using, [each.row_id for each in rows]))
+    groups = _grouped((each for each in rows if each.row_id in present), lambda each: each.broker)
+    try:
+        for alias, group in groups.items():
+            try:
+                is_away = _send_group(alias, group, done)
+            except Exception:  # the settings of one broker may be wrong: the others go on
+                logger.exception("broker=%s count=%d state=left-to-relay", alias, len(group))
+                is_away = True
+            if is_away:
+                away.add(alias)
+    finally:
+        _twice(using, lambda: delete_rows(using, done))
+    return away
+
+
+def _send_group(alias: str, rows: Sequence[Stored], done: list[int]) -> bool:
+    """Send rows of one broker and note which are done with; return whether the broker is away."""
+    settings, already = broker_settings(alias), len(done)
+    feed = _Feed(rows, done, settings.outbox.grace, is_real=not is_replaced(alias))
+    timeout = min(settings.timeout if each.timeout is None else each.timeout for each in rows)
+    errors = brokers[alias].send_many(feed, min(timeout, feed.answering), feed.settle).errors
+    left = len(rows) - (len(done) - already)
+    if left:
+        reason = next((str(error) for error in errors.values()), "no time is left")
+        logger.warning("broker=%s count=%d state=left-to-relay reason=%r", alias, left, reason)
+    else:
+        logger.debug("broker=%s count=%d state=sent", alias, len(rows))
+    return any(isinstance(error, LOST) for error in errors.values())
 
 
 class _Feed:
-    """The messages of one broker, as long as there is time; and what came of them."""
+    """The messages of one broker, as long as there is time; and what came of them.
 
-    def __init__(self, rows: list[Stored], grace: float) -> None:
-        self.done: list[int] = []
-        """The rows whose messages the broker has, or that have expired."""
+    Nothing is to leave once its row is due, when the relay may send it: what begins to leave within the first
+    half of GRACE has the other half for its answer.
+    """
+
+    def __init__(self, rows: Sequence[Stored], done: list[int], grace: float, *, is_real: bool) -> None:
         self._rows = rows
+        self._done = done
         self._sent: list[Stored] = []
-        self._grace = grace
-
-    @property
-    def seconds_left(self) -> float:
-        """What send_many() may take for each step: half of what is left, as a message is sent until then."""
-        oldest = min(each.stored_at for each in self._rows)
-        return (oldest + self._grace - time.monotonic()) * FEEDING
+        self._is_real = is_real
+        self._feeding = grace * FEEDING
+        self.answering = grace - self._feeding
+        """How long a message may be under way."""
 
     def __iter__(self) -> Iterator[Message]:
         for each in self._rows:
-            age = time.monotonic() - each.stored_at
-            if age > self._grace * FEEDING:
-                return
-            message = aged(each.message, age)
+            message: Message | None = each.message
+            if self._is_real:
+                age = time.monotonic() - each.stored_at
+                if age > self._feeding:
+                    continue
+                message = aged(each.message, age)
             if message is None:
-                self.done.append(each.row_id)
-                continue
-            self._sent.append(each)
-            yield message
+                self._done.append(each.row_id)
+            else:
+                self._sent.append(each)
+                yield message
 
     def settle(self, chunk: Chunk) -> None:
         for publication in chunk.publications:
             error = chunk.errors.get(publication.index)
             if error is None:
-                self.done.append(self._sent[publication.index].row_id)
+                self._done.append(self._sent[publication.index].row_id)
             if error is None or isinstance(error, COUNTED):
                 announce(publication.message, publication.broker, error)
+
+
+def _present(using: str, ids: Sequence[int]) -> set[int]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(_sql("SELECT id", using, ids))
+        return {row_id for (row_id,) in cursor.fetchall()}
+
+
+def _sql(verb: str, using: str, ids: Sequence[int]) -> str:
+    """Return a statement about rows, with the ids in it: some engines take few parameters."""
+    table = connections[using].ops.quote_name(OutboxMessage._meta.db_table)  # noqa: SLF001
+    return f"{verb} FROM {table} WHERE id IN ({', '.join(map(str, ids))})"
+
+
+def _twice(using: str, work: Callable[[], T]) -> T:
+    """Do it again if it fails, as on a connection that was terminated meanwhile."""
+    try:
+        return work()
+    except Error:
+        if connections[using].in_atomic_block:
+            raise
+        connections[using].close()
+        return work()
+
+
+def _grouped(rows: Iterable[Stored], key: Callable[[Stored], K]) -> dict[K, list[Stored]]:
+    groups: dict[K, list[Stored]] = {}
+    for each in rows:
+        groups.setdefault(key(each), []).append(each)
+    return groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,8 @@ COLUMNS = (
 )
 ROWS = 500
 """The most rows of one INSERT, where the engine allows so many parameters."""
+BYTES = 4 * 1024 * 1024
+"""The most bytes of bodies in one INSERT of several rows: engines and proxies limit a statement."""
 
 _ready: set[tuple[str, str]] = set()
 """The databases whose table was seen, by alias and name."""
@@ -53,6 +56,8 @@ class Stored(Outgoing):
     """The alias of the database."""
     is_eager: bool
     """Whether this process sends it; else only the relay does."""
+    wakes_relay: bool
+    """Whether the relay may send it at once."""
     stored_at: float
     """The moment of the call, on the clock of time.monotonic()."""
 
@@ -75,7 +80,14 @@ def store_with(
     for_relay = for_relay or not (connection.in_atomic_block or connection.get_autocommit())
     is_eager = not (for_relay or ordering_key or deliver_at)
     is_eager = is_eager and broker_settings(outgoing[0].broker).outbox.eager
-    stored = _insert(connection, outgoing, ordering_key, deliver_at, is_eager=is_eager)
+    batches = list(_batches(connection, outgoing))
+    # All of them or none, also where there is no transaction.
+    with nullcontext() if len(batches) == 1 or for_relay else transaction.atomic(connection.alias):
+        stored = [
+            each
+            for batch in batches
+            for each in _insert(connection, batch, ordering_key, deliver_at, is_eager=is_eager)
+        ]
     if for_relay:
         return
     if not all(defer(each, using, robust=True, send=send) for each in stored):
@@ -84,13 +96,13 @@ def store_with(
 
 def _insert(
     connection: BaseDatabaseWrapper,
-    outgoing: Sequence[Outgoing],
+    batch: Sequence[Outgoing],
     ordering_key: str,
     deliver_at: datetime | None,
     *,
     is_eager: bool,
 ) -> list[Any]:
-    grace = broker_settings(outgoing[0].broker).outbox.grace
+    grace = broker_settings(batch[0].broker).outbox.grace
     now, state, due = clock(connection), State.READY, "NULL"
     moment: tuple[float, ...] = ()
     if is_eager:
@@ -99,22 +111,20 @@ def _insert(
         # Never before now, since the relay skips what was due when it had seen everything.
         state, due, moment = State.WAITING, later_of(connection, "%s", now), (deliver_at.timestamp(),)
     row = f"(%s, %s, {due}, %s, %s, %s, %s, %s, %s, {now} + %s, {now}, 0, '')"
-    stored: list[Stored] = []
-    for batch in _batches(connection, outgoing):
-        parameters: list[Any] = []
-        for each in batch:
-            message = each.message
-            parameters += (each.broker, state, *moment, ordering_key, message.message_id)
-            parameters += (message.exchange, message.routing_key, _binary(connection, message.body))
-            parameters += (encode_properties(message), message.expiration)
-        now_here = time.monotonic()
-        with connection.cursor() as cursor:
-            ids = _insert_rows(connection, cursor, row, len(batch), parameters)
-        stored += [
-            Stored(each.message, each.broker, each.timeout, row_id, connection.alias, is_eager, now_here)
-            for each, row_id in zip(batch, ids, strict=True)
-        ]
-    return stored
+    parameters: list[Any] = []
+    for each in batch:
+        message = each.message
+        parameters += (each.broker, state, *moment, ordering_key, message.message_id)
+        parameters += (message.exchange, message.routing_key, _binary(connection, message.body))
+        parameters += (encode_properties(message), message.expiration)
+    stored_at = time.monotonic()
+    with connection.cursor() as cursor:
+        ids = _insert_rows(connection, cursor, row, len(batch), parameters)
+    rest = connection.alias, is_eager, state == State.READY, stored_at
+    return [
+        Stored(each.message, each.broker, each.timeout, row_id, *rest)
+        for each, row_id in zip(batch, ids, strict=True)
+    ]
 
 
 def _insert_rows(
@@ -137,12 +147,19 @@ def _insert_rows(
     return [first + number * step for number in range(count)]
 
 
-def _batches(connection: BaseDatabaseWrapper, outgoing: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    size, most = ROWS, connection.features.max_query_params
+def _batches(connection: BaseDatabaseWrapper, outgoing: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+    most, rows = connection.features.max_query_params, ROWS
     if most:
-        size = min(size, most // len(COLUMNS))
-    for start in range(0, len(outgoing), size):
-        yield outgoing[start : start + size]
+        rows = min(rows, most // len(COLUMNS))
+    batch: list[Outgoing] = []
+    size = 0
+    for each in outgoing:
+        size += len(each.message.body)
+        if batch and (len(batch) == rows or size > BYTES):
+            yield batch
+            batch, size = [], len(each.message.body)
+        batch.append(each)
+    yield batch
 
 
 def _binary(connection: BaseDatabaseWrapper, body: bytes) -> Any:
