@@ -7,6 +7,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
@@ -21,6 +22,7 @@ from faststream_django.conf.entries import (
     broker_settings,
     is_configured,
 )
+from faststream_django.conf.outbox import OutboxSettings
 from faststream_django.conf.setting import shown
 from faststream_django.exceptions import InvalidBroker
 
@@ -57,16 +59,35 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Djan
 
 def _check_broker(alias: str) -> Iterator[CheckMessage]:
     try:
-        backend = broker_settings(alias).backend
+        settings = broker_settings(alias)
     except InvalidBroker as error:
         yield _invalid(error)
         return
+    yield from _check_outbox(settings)
+    backend = settings.backend
     if backend not in {RABBIT_BACKEND, MEMORY_BACKEND} and not _is_backend(backend):
         yield Error(
             f"FASTSTREAM[{shown(alias)}]['BACKEND']: {backend!r} cannot be imported, or is not a Backend.",
             hint="Name a subclass of faststream_django.backends.base.Backend, or leave 'BACKEND' "
             "out: the scheme of the URL chooses it.",
             id="faststream_django.E002",
+        )
+
+
+def _check_outbox(broker: BrokerSettings) -> Iterator[CheckMessage]:
+    """Check what the app of the outbox cannot, where it is not installed."""
+    place = f"FASTSTREAM[{shown(broker.alias)}]"
+    if broker.uses_outbox and not apps.is_installed("faststream_django.outbox"):
+        yield Error(
+            f"{place} stores messages in the outbox, whose app is not installed.",
+            hint="Add 'faststream_django.outbox' to INSTALLED_APPS, then run 'manage.py migrate'.",
+            id="faststream_django.E003",
+        )
+    elif not broker.uses_outbox and broker.outbox != OutboxSettings():
+        yield CheckWarning(
+            f"{place}['OUTBOX'] has no effect: no message of this broker is stored.",
+            hint="Set 'ON_COMMIT' or 'ON_FAILURE' to 'outbox', or leave 'OUTBOX' out.",
+            id="faststream_django.W012",
         )
 
 

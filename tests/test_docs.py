@@ -42,9 +42,10 @@ def test_python_examples_can_be_compiled(page):
 
 
 def test_every_check_has_an_anchor():
-    ids = set(
-        re.findall(r'id="(faststream_django\.\w+)"', (ROOT / "faststream_django/checks.py").read_text())
-    )
+    modules = (ROOT / "faststream_django").rglob("checks.py")
+    ids = {
+        each for path in modules for each in re.findall(r'id="(faststream_django\.\w+)"', path.read_text())
+    }
     anchors = set(re.findall(r"^### (\S+)$", (ROOT / "docs/reference/checks.md").read_text(), re.MULTILINE))
 
     assert ids == anchors

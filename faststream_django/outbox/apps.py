@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
 
 from faststream_django.publishing import durable
 
@@ -20,8 +21,13 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Let the verbs store messages."""
+        """Let the verbs store messages; register the checks."""
+        from faststream_django.outbox.checks import check_databases, check_outbox, check_relays
         from faststream_django.outbox.eager import hand_over
         from faststream_django.outbox.writing import store_with
 
         durable.install(partial(store_with, hand_over))
+        # With the label of the core's checks, for commands that run these only.
+        register(check_outbox, "faststream_django")
+        register(check_databases, Tags.database)
+        register(check_relays, Tags.database, deploy=True)
