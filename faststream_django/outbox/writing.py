@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from faststream_django.conf.entries import broker_settings
 from faststream_django.exceptions import OutboxNotReady
-from faststream_django.outbox.engines import clock, has_returning, later_of
+from faststream_django.outbox.engines import clock, inserted, later_of
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.rows import encode_properties
 from faststream_django.publishing.on_commit import Send, defer
@@ -134,17 +134,7 @@ def _insert_rows(
     quote = connection.ops.quote_name
     columns = ", ".join(map(quote, COLUMNS))
     sql = f"INSERT INTO {quote(OutboxMessage._meta.db_table)} ({columns}) VALUES {', '.join([row] * count)}"  # noqa: S608, SLF001
-    if has_returning(connection):
-        cursor.execute(f"{sql} RETURNING {quote('id')}", parameters)
-        # In any order, as far as the standards go; they were given out in that of the rows.
-        return sorted(row_id for (row_id,) in cursor.fetchall())
-    cursor.execute(sql, parameters)
-    first = cursor.lastrowid
-    if count == 1:
-        return [first]
-    cursor.execute("SELECT @@auto_increment_increment")
-    step = cursor.fetchone()[0]
-    return [first + number * step for number in range(count)]
+    return inserted(connection, cursor, sql, parameters, count)
 
 
 def _batches(connection: BaseDatabaseWrapper, outgoing: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:

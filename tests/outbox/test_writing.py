@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 from faststream_django import Message, publish_many_on_commit, publish_on_commit
 from faststream_django.exceptions import InvalidMessage, OutboxNotReady
@@ -115,3 +115,19 @@ def test_missing_table_is_refused_and_the_transaction_goes_on(outbox, monkeypatc
             publish_on_commit("x", "orders")
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT 1")
+
+
+def test_list_without_a_transaction_is_stored_whole_or_not_at_all(outbox, monkeypatch):
+    monkeypatch.setattr("faststream_django.outbox.writing.ROWS", 2)
+    publish_on_commit("x", "orders", ordering_key="first")
+    inserts = iter([True, False])
+
+    def fail_later(execute, sql, *rest):
+        if sql.startswith("INSERT") and not next(inserts):
+            raise DatabaseError("The server is gone.")
+        return execute(sql, *rest)
+
+    with connections["default"].execute_wrapper(fail_later), pytest.raises(DatabaseError):
+        publish_many_on_commit(range(4), "orders", ordering_key="a")
+
+    assert OutboxMessage.objects.filter(ordering_key="a").count() == 0
