@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .engines import DATABASES, make_mariadb_database, migrated, sqlite_database, swapped
+from .engines import DATABASES, ENGINES, make_mariadb_database, migrated, sqlite_database, swapped
 from .nodes import (
     MariaDBServer,
     MissingService,
@@ -45,6 +45,15 @@ def pytest_collection_modifyitems(items):
         if "engine" in item.fixturenames:  # before pytest-django's, which look at the databases
             item.fixturenames.remove("engine")
             item.fixturenames.insert(0, "engine")
+
+
+def pytest_generate_tests(metafunc):
+    if "engine" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("engines")
+        engines = ENGINES if marker is None else marker.args
+        if "postgresql" in metafunc.fixturenames or metafunc.definition.get_closest_marker("postgresql"):
+            engines = ["postgresql"]
+        metafunc.parametrize("engine", engines, indirect=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -122,11 +131,12 @@ def _sqlite_databases(tmp_path_factory, django_db_setup, django_db_blocker):
         return migrated(databases)
 
 
-@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+@pytest.fixture
 def engine(request, django_db_blocker):
     """Run the test on each engine: its databases are on that one; return the engine's name.
 
-    For a test, or with `pytest.mark.usefixtures` for a module, that django_db is marked for.
+    For a test, or with `pytest.mark.usefixtures` for a module, that django_db is marked for. What is about
+    some engines only has the marker `engines` with their names, or `postgresql`.
     """
     from django.conf import settings
 

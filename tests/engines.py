@@ -6,6 +6,7 @@ from typing import Any
 from .nodes import MariaDBServer
 
 DATABASES = ("default", "other")
+ENGINES = ("postgresql", "mariadb", "sqlite")
 
 
 def mariadb_database(name: str, port: str) -> dict[str, Any]:

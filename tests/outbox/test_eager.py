@@ -20,7 +20,10 @@ from tests.outbox.waiting import SOON, wait_for_no_rows, wait_until
 from tests.publishing.verbs import bodies
 
 # The thread has connections of its own, which see nothing of the transaction of a test.
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("engine"),
+]
 
 
 # Its name until Django 6.0.
@@ -30,7 +33,7 @@ create_savepoint = getattr(transaction, "savepoint_create", None) or transaction
 @pytest.fixture
 def eager(outbox, monkeypatch):
     """Have the thread send, as it does where no tests run; a function that starts one with other limits."""
-    if connection.vendor == "sqlite":
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
         pytest.skip("SQLite's test database is in memory. See tests/processes/test_outbox.py for files.")
     made = []
 

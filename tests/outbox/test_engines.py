@@ -48,10 +48,9 @@ def test_clock_heeds_neither_use_tz_nor_the_zone_of_the_project(outbox, settings
     assert abs(created_at.timestamp() - time.time()) < 600
 
 
+@pytest.mark.engines("mariadb")  # whose clock can be set for a session
 @pytest.mark.parametrize("moment", TWICE)
-def test_clock_goes_on_when_summer_time_ends(engine, moment):
-    if engine != "mariadb":
-        pytest.skip("Its clock cannot be set for a session.")
+def test_clock_goes_on_when_summer_time_ends(moment):
     with connection.cursor() as cursor:
         cursor.execute("SET timestamp = %s", [moment])
 
@@ -88,13 +87,20 @@ def test_unknown_engine_is_refused(monkeypatch):
         clock(connection)
 
 
-@pytest.mark.parametrize("has_returning", [True, False])
 @pytest.mark.parametrize("count", [1, 3, 1200])
-def test_each_message_knows_its_row(outbox, monkeypatch, engine, has_returning, count):
-    """Without RETURNING as on MySQL, and SQLite before 3.35."""
-    if engine == "postgresql" and not has_returning:
-        pytest.skip("PostgreSQL has it.")
-    monkeypatch.setattr("faststream_django.outbox.engines.has_returning", lambda connection: has_returning)
+def test_each_message_knows_its_row(outbox, monkeypatch, engine, count):
+    assert_rows_are_known(monkeypatch, engine, count)
+
+
+@pytest.mark.engines("mariadb", "sqlite")  # in place of MySQL, and of SQLite before 3.35
+@pytest.mark.parametrize("count", [1, 3, 1200])
+def test_each_message_knows_its_row_without_returning(outbox, monkeypatch, engine, count):
+    monkeypatch.setattr("faststream_django.outbox.engines.has_returning", lambda connection: False)
+
+    assert_rows_are_known(monkeypatch, engine, count)
+
+
+def assert_rows_are_known(monkeypatch, engine, count):
     stored = []
     monkeypatch.setattr(
         "faststream_django.outbox.writing.defer", lambda each, *a, **k: stored.append(each) or True

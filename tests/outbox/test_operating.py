@@ -22,7 +22,10 @@ from faststream_django.outbox.operating import (
 from faststream_django.outbox.selecting import DEAD, Selection, database_now
 from tests.outbox.stored import lead, store
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("engine"),
+]
 
 HOUR = 3600.0
 

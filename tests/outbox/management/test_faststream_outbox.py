@@ -11,7 +11,10 @@ from faststream_django.outbox.listing import printable
 from faststream_django.outbox.models import OutboxMessage, State
 from tests.outbox.stored import lead, store
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("engine"),
+]
 
 HOUR = 3600.0
 

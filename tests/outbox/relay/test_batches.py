@@ -6,7 +6,10 @@ from faststream_django import publish_many_on_commit
 from faststream_django.outbox.models import OutboxMessage
 from tests.publishing.verbs import bodies
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.usefixtures("engine"),
+]
 
 
 def test_what_is_ready_is_sent_and_deleted(outbox, relay):
