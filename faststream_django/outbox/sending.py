@@ -73,7 +73,9 @@ def _send(using: str, rows: Sequence[Stored]) -> set[str]:
     done: list[int] = []
     # A savepoint that was rolled back by hand takes its rows along, and Django keeps the callback.
     present = _twice(using, lambda: _present(using, [each.row_id for each in rows]))
-    groups = _grouped((each for each in rows if each.row_id in present), lambda each: each.broker)
+    # SQLite gives its id to the next row then.
+    rows = [each for each in rows if present.get(each.row_id) == each.message.message_id]
+    groups = _grouped(rows, lambda each: each.broker)
     try:
         for alias, group in groups.items():
             try:
@@ -142,10 +144,10 @@ class _Feed:
                 announce(publication.message, publication.broker, error)
 
 
-def _present(using: str, ids: Sequence[int]) -> set[int]:
+def _present(using: str, ids: Sequence[int]) -> dict[int, str]:
     with connections[using].cursor() as cursor:
-        cursor.execute(_sql("SELECT id", using, ids))
-        return {row_id for (row_id,) in cursor.fetchall()}
+        cursor.execute(_sql("SELECT id, message_id", using, ids))
+        return dict(cursor.fetchall())
 
 
 def _sql(verb: str, using: str, ids: Sequence[int]) -> str:
