@@ -159,11 +159,17 @@ def counting_port():
 
 
 @pytest.fixture
-def no_broker(settings, counting_port):
+def on_commit():
+    """Where the messages of publish_on_commit() wait; a test may override it."""
+    return "memory"
+
+
+@pytest.fixture
+def no_broker(settings, counting_port, on_commit):
     """Have whatever were sent go to a port that counts, and see that nothing was."""
     settings.FASTSTREAM = {
-        "default": {"URL": counting_port.url},
-        "other": {"URL": counting_port.url, "MAX_MESSAGE_BYTES": 10},
+        "default": {"URL": counting_port.url, "ON_COMMIT": on_commit},
+        "other": {"URL": counting_port.url, "ON_COMMIT": on_commit, "MAX_MESSAGE_BYTES": 10},
     }
     yield
     assert counting_port.count == 0

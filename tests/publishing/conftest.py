@@ -71,10 +71,10 @@ def heard():
 
 
 @pytest.fixture
-def recorder(settings):
+def recorder(settings, on_commit):
     settings.FASTSTREAM = {
-        "default": {"URL": "memory://", "TIMEOUT": 5},
-        "events": {"URL": "memory://events", "TIMEOUT": 7},
+        "default": {"URL": "memory://", "TIMEOUT": 5, "ON_COMMIT": on_commit},
+        "events": {"URL": "memory://events", "TIMEOUT": 7, "ON_COMMIT": on_commit},
     }
     with recording() as recorder:
         yield recorder

@@ -17,6 +17,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(params=["memory", "outbox"])
+def on_commit(request):
+    return request.param
+
+
+in_memory = pytest.mark.parametrize("on_commit", ["memory"])
+
+
 def say(body, **options):
     return publish_on_commit(body, "orders", **options)
 
@@ -161,6 +169,7 @@ def test_failed_block_without_a_savepoint_drops_the_outer_messages_too(recorder)
     assert recorder.bodies == []
 
 
+@in_memory
 def test_savepoint_made_by_hand_is_treated_as_by_on_commit(recorder):
     """Django drops callbacks for the savepoints of atomic() only, and so do we."""
     called = []
@@ -177,6 +186,7 @@ def test_savepoint_made_by_hand_is_treated_as_by_on_commit(recorder):
     assert recorder.bodies == ["message"]
 
 
+@in_memory
 def test_message_in_a_broken_transaction_is_dropped_with_it(recorder):
     with transaction.atomic():
         order = Order.objects.create(number=1)
@@ -187,6 +197,7 @@ def test_message_in_a_broken_transaction_is_dropped_with_it(recorder):
     assert recorder.bodies == []
 
 
+@in_memory
 def test_transaction_managed_by_hand_is_refused_with_advice(recorder):
     transaction.set_autocommit(False)
     try:
@@ -307,6 +318,7 @@ def test_testcase_runs_the_callbacks(recorder, django_capture_on_commit_callback
     assert recorder.bodies == ["1", "2", "3"]
 
 
+@in_memory
 @in_testcase
 def test_testcase_raises_what_a_fragile_message_raises(recorder, django_capture_on_commit_callbacks):
     recorder.fail("lost", unroutable())

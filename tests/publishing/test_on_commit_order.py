@@ -13,6 +13,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(params=["memory", "outbox"])
+def on_commit(request):
+    return request.param
+
+
+in_memory = pytest.mark.parametrize("on_commit", ["memory"])
+
+
 def say(body, **options):
     return publish_on_commit(body, "orders", **options)
 
@@ -86,6 +94,7 @@ def test_messages_for_several_brokers_travel_in_one_send_each(recorder):
     ]
 
 
+@in_memory
 def test_timeout_of_the_call_is_that_of_the_delivery(recorder):
     with transaction.atomic():
         say("quick", timeout=0.5)

@@ -20,6 +20,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(params=["memory", "outbox"])
+def on_commit(request):
+    return request.param
+
+
+in_memory = pytest.mark.parametrize("on_commit", ["memory"])
+
+
 def say(body, **options):
     return publish_on_commit(body, "orders", **options)
 
@@ -118,6 +126,7 @@ def test_async_twin_publishes_at_once_outside_a_transaction(recorder):
     assert [message.message_id for message in recorder.sends[0].messages] == [message_id]
 
 
+@in_memory
 def test_async_twin_is_as_robust(recorder, caplog, failed):
     recorder.fail("lost", unroutable())
 
@@ -129,6 +138,7 @@ def test_async_twin_is_as_robust(recorder, caplog, failed):
     assert [body for body, _ in failed] == ["lost", "lost"]
 
 
+@in_memory
 def test_async_twin_refuses_a_transaction_managed_by_hand(recorder):
     transaction.set_autocommit(False)
     try:
