@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,37 +11,17 @@ from typing import Any
 
 from django.db import router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 
 from faststream_django.conf.entries import broker_settings
 from faststream_django.exceptions import OutboxNotReady
-from faststream_django.outbox.engines import clock, inserted, later_of
+from faststream_django.messages.message import Message
+from faststream_django.outbox.engines import clock
+from faststream_django.outbox.inserting import Kind, batches, insert
 from faststream_django.outbox.models import OutboxMessage, State
-from faststream_django.outbox.rows import encode_properties
 from faststream_django.publishing.on_commit import Send, defer
 from faststream_django.publishing.outgoing import Outgoing
 
 __all__ = ["Stored", "store_with"]
-
-COLUMNS = (
-    "broker",
-    "state",
-    "due",
-    "ordering_key",
-    "message_id",
-    "exchange",
-    "routing_key",
-    "body",
-    "properties",
-    "expires_at",
-    "created_at",
-    "attempts",
-    "last_error",
-)
-ROWS = 500
-"""The most rows of one INSERT, where the engine allows so many parameters."""
-BYTES = 4 * 1024 * 1024
-"""The most bytes of bodies in one INSERT of several rows: engines and proxies limit a statement."""
 
 _ready: set[tuple[str, str]] = set()
 """The databases whose table was seen, by alias and name."""
@@ -78,82 +58,33 @@ def store_with(
     _refuse_database(connection)
     # Nothing tells when a transaction commits that is not Django's: then the relay sees it.
     for_relay = for_relay or not (connection.in_atomic_block or connection.get_autocommit())
-    is_eager = not (for_relay or ordering_key or deliver_at)
-    is_eager = is_eager and broker_settings(outgoing[0].broker).outbox.eager
-    batches = list(_batches(connection, outgoing))
-    # All of them or none, also where there is no transaction.
-    with nullcontext() if len(batches) == 1 or for_relay else transaction.atomic(connection.alias):
-        stored = [
-            each
-            for batch in batches
-            for each in _insert(connection, batch, ordering_key, deliver_at, is_eager=is_eager)
-        ]
+    settings = broker_settings(outgoing[0].broker).outbox
+    is_eager = settings.eager and not (for_relay or ordering_key or deliver_at)
+    kind = Kind(
+        broker=outgoing[0].broker,
+        ordering_key=ordering_key,
+        grace=settings.grace if is_eager else None,
+        deliver_at=None if deliver_at is None else deliver_at.timestamp(),
+    )
+    stored_at = time.monotonic()
+    ids = _insert(connection, [each.message for each in outgoing], kind)
     if for_relay:
         return
+    rest = connection.alias, is_eager, kind.state == State.READY, stored_at
+    stored: list[Any] = [
+        Stored(each.message, each.broker, each.timeout, row_id, *rest)
+        for each, row_id in zip(outgoing, ids, strict=True)
+    ]
     if not all(defer(each, using, robust=True, send=send) for each in stored):
         send(stored, True)  # noqa: FBT003
 
 
-def _insert(
-    connection: BaseDatabaseWrapper,
-    batch: Sequence[Outgoing],
-    ordering_key: str,
-    deliver_at: datetime | None,
-    *,
-    is_eager: bool,
-) -> list[Any]:
-    grace = broker_settings(batch[0].broker).outbox.grace
-    now, state, due = clock(connection), State.READY, "NULL"
-    moment: tuple[float, ...] = ()
-    if is_eager:
-        state, due, moment = State.WAITING, f"{now} + %s", (grace,)
-    elif deliver_at is not None:
-        # Never before now, since the relay skips what was due when it had seen everything.
-        state, due, moment = State.WAITING, later_of(connection, "%s", now), (deliver_at.timestamp(),)
-    row = f"(%s, %s, {due}, %s, %s, %s, %s, %s, %s, {now} + %s, {now}, 0, '')"
-    parameters: list[Any] = []
-    for each in batch:
-        message = each.message
-        parameters += (each.broker, state, *moment, ordering_key, message.message_id)
-        parameters += (message.exchange, message.routing_key, _binary(connection, message.body))
-        parameters += (encode_properties(message), message.expiration)
-    stored_at = time.monotonic()
-    with connection.cursor() as cursor:
-        ids = _insert_rows(connection, cursor, row, len(batch), parameters)
-    rest = connection.alias, is_eager, state == State.READY, stored_at
-    return [
-        Stored(each.message, each.broker, each.timeout, row_id, *rest)
-        for each, row_id in zip(batch, ids, strict=True)
-    ]
-
-
-def _insert_rows(
-    connection: BaseDatabaseWrapper, cursor: CursorWrapper, row: str, count: int, parameters: list[Any]
-) -> list[int]:
-    """Insert and return the ids, in the order of the rows."""
-    quote = connection.ops.quote_name
-    columns = ", ".join(map(quote, COLUMNS))
-    sql = f"INSERT INTO {quote(OutboxMessage._meta.db_table)} ({columns}) VALUES {', '.join([row] * count)}"  # noqa: S608, SLF001
-    return inserted(connection, cursor, sql, parameters, count)
-
-
-def _batches(connection: BaseDatabaseWrapper, outgoing: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
-    most, rows = connection.features.max_query_params, ROWS
-    if most:
-        rows = min(rows, most // len(COLUMNS))
-    batch: list[Outgoing] = []
-    size = 0
-    for each in outgoing:
-        size += len(each.message.body)
-        if batch and (len(batch) == rows or size > BYTES):
-            yield batch
-            batch, size = [], len(each.message.body)
-        batch.append(each)
-    yield batch
-
-
-def _binary(connection: BaseDatabaseWrapper, body: bytes) -> Any:
-    return connection.Database.Binary(body)  # type: ignore[attr-defined]
+def _insert(connection: BaseDatabaseWrapper, messages: Sequence[Message], kind: Kind) -> list[int]:
+    parts = list(batches(connection, messages))
+    # All of them or none, also where there is no transaction.
+    is_alone = len(parts) > 1 and connection.get_autocommit()
+    with transaction.atomic(connection.alias) if is_alone else nullcontext():
+        return [row_id for part in parts for row_id in insert(connection, part, kind)]
 
 
 def _refuse_database(connection: BaseDatabaseWrapper) -> None:

@@ -118,7 +118,7 @@ def test_missing_table_is_refused_and_the_transaction_goes_on(outbox, monkeypatc
 
 
 def test_list_without_a_transaction_is_stored_whole_or_not_at_all(outbox, monkeypatch):
-    monkeypatch.setattr("faststream_django.outbox.writing.ROWS", 2)
+    monkeypatch.setattr("faststream_django.outbox.inserting.ROWS", 2)
     publish_on_commit("x", "orders", ordering_key="first")
     inserts = iter([True, False])
 
