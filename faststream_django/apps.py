@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.checks import register
 
 from faststream_django.checks import check_deployment, check_settings
@@ -43,6 +43,15 @@ class FastStreamDjangoConfig(AppConfig):
         consume_in_process()
         if is_server_process():
             start_brokers()
+            relay_in_process()
+
+
+def relay_in_process() -> None:
+    """Relay what is stored for embedded brokers, if the app faststream_django.outbox is installed."""
+    if apps.is_installed("faststream_django.outbox"):
+        from faststream_django.outbox.relay import in_process
+
+        in_process.relay_in_process()
 
 
 def is_server_process() -> bool:

@@ -8,6 +8,7 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 
 from faststream_django.publishing import durable
+from faststream_django.publishing.outgoing import Outgoing
 
 __all__ = ["OutboxConfig"]
 
@@ -22,9 +23,14 @@ class OutboxConfig(AppConfig):
 
     def ready(self) -> None:
         """Let the verbs store messages; register the checks."""
+        from faststream_django.outbox import eager
         from faststream_django.outbox.checks import check_databases, check_outbox, check_relays
-        from faststream_django.outbox.eager import hand_over
+        from faststream_django.outbox.relay.in_process import start_again_after_fork
         from faststream_django.outbox.writing import store_with
+
+        def hand_over(stored: list[Outgoing], robust: bool) -> None:  # noqa: FBT001
+            start_again_after_fork()
+            eager.hand_over(stored, robust)
 
         durable.install(partial(store_with, hand_over))
         # With the label of the core's checks, for commands that run these only.

@@ -63,9 +63,10 @@ class Relay:
                     errors = 0
                     self._lead(batches, listener, stopping)
                 except Error as error:
-                    self._say("reconnecting", error)
+                    if not errors:
+                        self._say("reconnecting", error)
                     errors = self._recover(errors, stopping)
-                except Exception:
+                except Exception:  # the next batch may do
                     logger.exception("using=%s broker=%s state=retrying", self.using, self.alias)
                     errors = self._recover(errors, stopping)
         finally:

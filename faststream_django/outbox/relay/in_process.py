@@ -1,0 +1,53 @@
+"""The relays of the embedded brokers: in the server process that publishes, since no other reaches them."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+
+from faststream_django.guard import runs_tests
+from faststream_django.outbox.relay.pairs import embedded_pairs
+from faststream_django.outbox.relay.running import Relays
+
+__all__ = ["relay_in_process", "start_again_after_fork"]
+
+logger = logging.getLogger("faststream_django.outbox")
+
+EXITING = 2.0
+"""How long the exit of the process waits for the batch that is under way."""
+
+_relays: dict[int, Relays] = {}
+"""By process id, so that a forked child finds nothing of its parent's."""
+_is_server = False
+
+
+def relay_in_process() -> None:
+    """Relay from now on for the embedded brokers that have an outbox, in this server. Never raises.
+
+    After a fork the child starts its own with its first message; of all of them one leads.
+    """
+    global _is_server
+    _is_server = True
+    start_again_after_fork()
+
+
+def start_again_after_fork() -> None:
+    """Start the relays of a server process, unless that is done. Never raises."""
+    if not _is_server or os.getpid() in _relays or runs_tests():
+        return
+    try:
+        relays = Relays(embedded_pairs())
+        if _relays.setdefault(os.getpid(), relays) is not relays:
+            return
+        if relays.pairs:
+            atexit.register(_stop, os.getpid())
+            relays.start()
+    except Exception:
+        logger.exception("The relays of the embedded brokers do not start")
+
+
+def _stop(process: int) -> None:
+    """Leave the leases to the next process."""
+    if process == os.getpid():
+        _relays[process].stop(EXITING)
