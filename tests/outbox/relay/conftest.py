@@ -45,9 +45,9 @@ def running(stopping):
     """Return a function that runs a relay in a thread, and ends it with the test."""
     threads = []
 
-    def run(alias="default", using="default"):
-        relay = Relay(using, alias)
-        thread = threading.Thread(target=relay.run, args=(stopping,), daemon=True)
+    def run(alias="default", using="default", **options):
+        relay = Relay(using, alias, **options)
+        thread = threading.Thread(target=_run, args=(relay, stopping), daemon=True)
         thread.start()
         threads.append(thread)
         return relay
@@ -57,6 +57,13 @@ def running(stopping):
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def _run(relay, stopping):
+    relay.run(stopping)
+    own = connections[relay.using].connection
+    if own is not None:  # Django leaves those to SQLite's databases in memory open
+        own.close()
 
 
 @pytest.fixture
