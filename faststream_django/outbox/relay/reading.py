@@ -108,17 +108,14 @@ class Reader:
         if self.floor.sequence is None:
             names += f", {now} AS moment, 0 AS oldest, 0 AS top"
         table = quote(OutboxMessage._meta.db_table)  # noqa: SLF001
-        comparison = ">" if column == "id" else ">="
-        if connection.vendor == "postgresql":
-            # As rows, so that only an index with these columns in this order fits.
-            position = f"({', '.join(map(quote, ('broker', 'state', column)))})"
-            end = f"< (%s, {state + 1:d}, 0)" if column == "id" else f"<= (%s, {state:d}, {now})"
-            condition = f"{position} {comparison} (%s, {state:d}, %s) AND {position} {end}"
-            return f"SELECT {names} FROM {table} WHERE {condition}", [self._alias, start, self._alias]  # noqa: S608
-        condition = f"{quote('broker')} = %s AND {quote('state')} = {state:d}"
-        condition += f" AND {quote(column)} {comparison} %s"
-        if column == "due":
-            condition += f" AND {quote('due')} <= {now}"
+        broker, state_, position = map(quote, ("broker", "state", column))
+        condition = f"{broker} = %s AND {state_} = {state:d}"
+        condition += f" AND {position} > %s" if column == "id" else f" AND {position} BETWEEN %s AND {now}"
+        if connection.vendor == "postgresql" and column == "id":
+            # Not with "=", or the primary key fits too; and a row as the upper bound would not end the scan.
+            condition = (
+                f"{broker} = %s AND ({state_}, {position}) > ({state:d}, %s) AND {state_} < {state + 1:d}"
+            )
         hint = _hint(connection, BY_ID if column == "id" else BY_DUE)
         return f"SELECT {names} FROM {table}{hint} WHERE {condition}", [self._alias, start]  # noqa: S608
 
