@@ -21,6 +21,7 @@ from faststream_django.exceptions import (
     InvalidMessage,
     MessageRejected,
     MessageUnroutable,
+    OutboxNotReady,
     PublishError,
     PublishTimeout,
     TooManyInFlight,
@@ -38,7 +39,7 @@ SINGLE = [
     PublishTimeout,
     ConnectionLost,
 ]
-SETTINGS = [InvalidBroker, BrokerDoesNotExist]
+SETTINGS = [InvalidBroker, BrokerDoesNotExist, OutboxNotReady]
 DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, DeclarationTimeout]
 
 

@@ -18,10 +18,12 @@ NAMES = {
     "Message",
     "apublish",
     "apublish_many",
+    "apublish_many_on_commit",
     "apublish_on_commit",
     "brokers",
     "publish",
     "publish_many",
+    "publish_many_on_commit",
     "publish_on_commit",
 }
 ERRORS = {
@@ -39,11 +41,16 @@ ERRORS = {
     "InvalidMessage",
     "MessageRejected",
     "MessageUnroutable",
+    "OutboxNotReady",
     "PublishError",
     "PublishTimeout",
     "TooManyInFlight",
 }
-VERBS = ["publish", "publish_many", "publish_on_commit", "apublish", "apublish_many", "apublish_on_commit"]
+VERBS = [
+    f"{prefix}{name}"
+    for prefix in ("", "a")
+    for name in ("publish", "publish_many", "publish_on_commit", "publish_many_on_commit")
+]
 OPTIONS = [
     "routing_key",
     "broker",
@@ -94,7 +101,12 @@ def public_methods():
 def test_package_has_the_documented_names():
     assert set(faststream_django.__all__) == NAMES
     assert set(exceptions.__all__) == ERRORS
-    assert set(signals.__all__) == {"message_published", "message_failed"}
+    assert set(signals.__all__) == {
+        "message_published",
+        "message_failed",
+        "message_deferred",
+        "outbox_message_dead",
+    }
     assert set(sync.__all__) == {"SyncBroker"}
 
 

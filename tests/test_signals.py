@@ -6,11 +6,12 @@ from faststream_django.publishing.announcements import announce
 from faststream_django.signals import message_failed, message_published
 
 
-def test_there_are_two_signals():
-    assert set(signals.__all__) == {"message_published", "message_failed"}
-    assert isinstance(message_published, Signal)
-    assert isinstance(message_failed, Signal)
-    assert message_published is not message_failed
+def test_there_are_four_signals():
+    names = {"message_published", "message_failed", "message_deferred", "outbox_message_dead"}
+
+    assert set(signals.__all__) == names
+    assert len({id(getattr(signals, name)) for name in names}) == 4
+    assert all(isinstance(getattr(signals, name), Signal) for name in names)
 
 
 def test_receivers_connect_to_messages_as_to_models():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from faststream.rabbit import RabbitBroker, RabbitExchange, RabbitQueue
 
@@ -11,10 +11,12 @@ from faststream_django import (
     Message,
     apublish,
     apublish_many,
+    apublish_many_on_commit,
     apublish_on_commit,
     brokers,
     publish,
     publish_many,
+    publish_many_on_commit,
     publish_on_commit,
 )
 from faststream_django.exceptions import BrokerUnavailable, BulkPublishError, PublishError
@@ -38,6 +40,10 @@ def synchronous() -> None:
     publish(b"", "orders", app_id="shop", timeout=timedelta(seconds=2))
     count: int = publish_many(numbers(), "orders", broker="default")
     publish_on_commit({"id": 1}, "orders", using="default", robust=False, correlation_id=message_id)
+    publish_on_commit({"id": 1}, "orders", ordering_key="order-1")
+    publish_on_commit({"id": 1}, "orders", deliver_at=datetime(2030, 1, 1, tzinfo=UTC))
+    ids: list[str] = publish_many_on_commit(numbers(), "orders", using="default", ordering_key="orders")
+    print(ids)
     message: Message = Message.encode({"id": 1}, "orders")
     brokers["default"].send(message, timeout=1)
     is_connected: bool = brokers["default"].is_connected
@@ -48,6 +54,8 @@ async def asynchronous() -> None:
     message_id: str = await apublish({"id": 1}, "orders")
     count: int = await apublish_many(anumbers(), "orders")
     await apublish_on_commit({"id": 1}, "orders", message_id=message_id, priority=count)
+    ids: list[str] = await apublish_many_on_commit([{"id": 1}], "orders", deliver_at=datetime.now(UTC))
+    print(ids)
 
 
 def publish_the_rest() -> Message | None:

@@ -172,15 +172,74 @@ def test_declare_suggests_the_word_that_was_meant():
     assert refusal(DECLARE="pasive").endswith("not 'pasive' (did you mean 'passive'?)")
 
 
-def test_on_commit_says_that_the_outbox_is_not_there_yet():
-    assert refusal(ON_COMMIT="outbox") == (
-        "FASTSTREAM['default']['ON_COMMIT']: 'outbox' is not available in this version: use 'memory'"
-    )
-
-
 @pytest.mark.parametrize("value", ["disk", None, True])
 def test_on_commit_knows_no_other_value(value):
-    assert "['ON_COMMIT']: must be 'memory', not " in refusal(ON_COMMIT=value)
+    assert "['ON_COMMIT']: must be 'memory' or 'outbox', not " in refusal(ON_COMMIT=value)
+
+
+@pytest.mark.parametrize("value", ["ignore", None, False])
+def test_on_failure_knows_no_other_value(value):
+    assert "['ON_FAILURE']: must be 'raise' or 'outbox', not " in refusal(ON_FAILURE=value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("EAGER", 1, "['EAGER']: must be True or False"),
+        ("GRACE", 0, "['GRACE']: "),
+        ("GRACE", "5", "['GRACE']: "),
+        ("GRACE", True, "['GRACE']: "),
+        ("MAX_ATTEMPTS", 0, "['MAX_ATTEMPTS']: "),
+        ("MAX_ATTEMPTS", 2.5, "['MAX_ATTEMPTS']: "),
+        ("MAX_ATTEMPTS", 1001, "['MAX_ATTEMPTS']: "),
+        ("BACKOFF", 1.0, "['BACKOFF']: must be two numbers of seconds"),
+        ("BACKOFF", (1.0,), "['BACKOFF']: must be two numbers of seconds"),
+        ("BACKOFF", (1.0, "x"), "['BACKOFF'][1]: "),
+        ("BACKOFF", (0, 1.0), "['BACKOFF'][0]: "),
+        ("BACKOFF", (5.0, 1.0), "['BACKOFF']: the first wait must not be longer than the longest one"),
+        ("LEASE", 0.5, "['LEASE']: must be at least 1 second"),
+        ("LEASE", None, "['LEASE']: "),
+        ("BATCH", 0, "['BATCH']: "),
+        ("BATCH", 5001, "['BATCH']: "),
+        ("HOLD_KEYS", "yes", "['HOLD_KEYS']: must be True or False"),
+        ("RETAIN_DEAD", -1, "['RETAIN_DEAD']: "),
+        ("REDACT", "password", "['REDACT']: must be a list of the names of keys"),
+        ("REDACT", ["ok", 5], "['REDACT'][1]: "),
+    ],
+)
+def test_what_is_wrong_in_the_outbox_is_refused_with_its_place(key, value, place):
+    assert f"FASTSTREAM['default']['OUTBOX']{place}" in refusal(OUTBOX={key: value})
+
+
+def test_a_wrong_key_of_the_outbox_is_refused_with_the_one_that_was_meant():
+    assert "FASTSTREAM['default']['OUTBOX']" in refusal(OUTBOX={"MAX_ATEMPTS": 3})
+    assert "did you mean 'MAX_ATTEMPTS'?" in refusal(OUTBOX={"MAX_ATEMPTS": 3})
+    assert "FASTSTREAM['default']['OUTBOX']: " in refusal(OUTBOX=[])
+
+
+def test_what_is_left_out_of_the_outbox_is_as_by_default(settings):
+    settings.FASTSTREAM = {
+        "default": {
+            "URL": "memory://",
+            "OUTBOX": {"BACKOFF": [2, 60], "RETAIN_DEAD": 3600, "REDACT": ["iban"]},
+        }
+    }
+
+    outbox = broker_settings("default").outbox
+
+    assert (outbox.backoff, outbox.retain_dead, outbox.redact) == ((2, 60), 3600, ("iban",))
+    assert (outbox.eager, outbox.grace, outbox.max_attempts, outbox.lease) == (True, 5.0, 10, 15.0)
+    assert (outbox.batch, outbox.hold_keys) == (500, False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "uses"),
+    [({}, False), ({"ON_COMMIT": "outbox"}, True), ({"ON_FAILURE": "outbox"}, True), ({"OUTBOX": {}}, False)],
+)
+def test_alias_uses_the_outbox_where_a_setting_says_so(settings, entry, uses):
+    settings.FASTSTREAM = {"default": {"URL": "memory://", **entry}}
+
+    assert broker_settings("default").uses_outbox is uses
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "Backend", "shop.", ".Backend", "a b.C", "shop:C"])
