@@ -159,9 +159,9 @@ def counting_port():
 
 
 @pytest.fixture
-def on_commit():
-    """Where the messages of publish_on_commit() wait; a test may override it."""
-    return "memory"
+def on_commit(request):
+    """Where the messages of publish_on_commit() wait; a module or a class may say otherwise."""
+    return getattr(request.cls, "on_commit", "memory")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ SITE = {
 
         SECRET_KEY = "only for tests"
         USE_TZ = True
-        INSTALLED_APPS = ["faststream_django", "shop"]
+        INSTALLED_APPS = ["faststream_django", "faststream_django.outbox", "shop"]
         DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "site.sqlite3"}}
         FASTSTREAM = {"default": json.loads(os.environ["BROKER"])}
         """,
@@ -65,6 +65,7 @@ SITE = {
             trace("migrated")
 
         class Migration(migrations.Migration):
+            dependencies = [("faststream_outbox", "0001_initial")]
             operations = [migrations.RunPython(announce)]
         """,
     "shop/subscribers.py": """
@@ -89,6 +90,7 @@ GUARDED = """
 
     from faststream_django import brokers, publish, publish_many, publish_on_commit
     from faststream_django.loop import loop_thread
+    from faststream_django.outbox.models import OutboxMessage
     from faststream_django.testing import capture_messages
     from shop.trace import QUEUE, trace
 
@@ -101,6 +103,8 @@ GUARDED = """
             publish_many(["test"], QUEUE)
             with self.captureOnCommitCallbacks(execute=True):
                 publish_on_commit("test", QUEUE)
+                publish_on_commit("test", QUEUE, ordering_key="a")
+            self.assertFalse(OutboxMessage.objects.exists())
             self.assertFalse(loop_thread.is_started)
             trace("tested")
 
@@ -174,10 +178,11 @@ RUNNERS = [
 
 
 @pytest.mark.parametrize("command", RUNNERS)
-def test_nothing_reaches_rabbitmq_from_a_test_run(site, rabbitmq, command):
+@pytest.mark.parametrize("on_commit", ["memory", "outbox"])
+def test_nothing_reaches_rabbitmq_from_a_test_run(site, rabbitmq, command, on_commit):
     queue = rabbitmq.declare_queue()
 
-    trace = site(GUARDED, *command, broker={"URL": rabbitmq.url()}, queue=queue)
+    trace = site(GUARDED, *command, broker={"URL": rabbitmq.url(), "ON_COMMIT": on_commit}, queue=queue)
 
     assert "migrated" in trace
     assert trace.count("tested") == 6

@@ -1,11 +1,22 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client, TestCase, TransactionTestCase
 
-from faststream_django import apublish, apublish_on_commit, publish, publish_on_commit
+from faststream_django import (
+    apublish,
+    apublish_on_commit,
+    publish,
+    publish_many_on_commit,
+    publish_on_commit,
+)
 from faststream_django.exceptions import BrokerUnavailable, ConnectionLost
+from faststream_django.outbox.models import OutboxMessage
 from faststream_django.testing import capture_messages
+
+IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
 
 
 def bodies(messages):
@@ -244,3 +255,110 @@ class OnCommitInTransactionTestCase(TransactionTestCase):
 
                 assert bodies(messages) == [2]
             transaction.set_rollback(True)
+
+
+class OutboxInTestCase(OnCommitInTestCase):
+    """As in memory, and nothing of the rows is seen."""
+
+    on_commit = "outbox"
+
+    def test_a_failed_delivery_after_the_commit_is_logged(self):
+        """It is the relay's then, whose row it stays."""
+        with (
+            capture_messages(fail_with=ConnectionLost("lost")) as messages,
+            self.assertLogs("faststream_django.outbox", "WARNING") as logs,
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            publish_on_commit(1, "orders")
+
+        assert "state=left-to-relay" in logs.output[0]
+        assert not messages
+        assert OutboxMessage.objects.count() == 1
+
+    def test_a_failed_delivery_raises_where_it_is_asked_to(self):
+        """Nowhere: the message is not lost."""
+        with (
+            capture_messages(fail_with=BrokerUnavailable) as messages,
+            self.captureOnCommitCallbacks(execute=True),
+        ):
+            publish_on_commit(1, "orders", robust=False)
+
+        assert not messages
+
+    def test_rows_are_gone_once_the_callbacks_were_executed(self):
+        with capture_messages() as messages, self.captureOnCommitCallbacks(execute=True):
+            publish_on_commit(1, "orders", expiration=60)
+            publish_on_commit(2, "orders", ordering_key="a")
+            publish_on_commit(3, "orders", deliver_at=IN_AN_HOUR)
+            publish_many_on_commit([4, 5], "orders")
+            assert OutboxMessage.objects.count() == 5
+
+        assert bodies(messages) == [1, 2, 3, 4, 5]
+        assert messages[0].message.expiration == 60
+        assert OutboxMessage.objects.count() == 0
+
+    def test_keyed_and_delayed_messages_count_as_the_others(self):
+        with capture_messages() as messages:
+            with transaction.atomic():
+                publish_on_commit(1, "orders", ordering_key="a")
+                publish_on_commit(2, "orders", deliver_at=IN_AN_HOUR)
+                publish_on_commit(3, "orders")
+                assert not messages
+
+            assert bodies(messages) == [1, 2, 3]
+
+
+class OutboxInTransactionTestCase(OnCommitInTransactionTestCase):
+    """Real transactions: the caller's thread sends, so that the messages are there at once."""
+
+    on_commit = "outbox"
+
+    def test_keyed_and_delayed_messages_are_captured_and_their_rows_gone(self):
+        with capture_messages() as messages:
+            with transaction.atomic():
+                publish_on_commit(1, "orders", ordering_key="a")
+                publish_on_commit(2, "orders", deliver_at=IN_AN_HOUR)
+            publish_on_commit(3, "orders", ordering_key="a")
+
+            assert bodies(messages) == [1, 2, 3]
+        assert OutboxMessage.objects.count() == 0
+
+    def test_a_savepoint_rolled_back_by_hand_publishes_nothing(self):
+        with capture_messages() as messages, transaction.atomic():
+            savepoint = connection.savepoint()
+            publish_on_commit(1, "orders")
+            connection.savepoint_rollback(savepoint)
+
+        assert not messages
+
+    def test_what_failed_waits_for_the_relay(self):
+        with capture_messages(fail_with=[None, BrokerUnavailable]) as messages:
+            publish_on_commit(1, "orders")
+            publish_on_commit(2, "orders")
+
+        assert bodies(messages) == [1]
+        assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("on_commit", ["memory", "outbox"])
+def test_callbacks_captured_by_pytest_django_count_once(
+    no_broker, captured_messages, django_capture_on_commit_callbacks
+):
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        publish_on_commit(1, "orders")
+        publish_many_on_commit([2, 3], "orders")
+
+    assert len(callbacks) == 3
+    assert bodies(captured_messages) == [1, 2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("on_commit", ["memory", "outbox"])
+def test_list_is_captured_with_its_commit(no_broker, captured_messages):
+    with transaction.atomic():
+        ids = publish_many_on_commit(range(1000), "orders")
+        assert not captured_messages
+
+    assert bodies(captured_messages) == list(range(1000))
+    assert [captured.message_id for captured in captured_messages] == ids
