@@ -56,6 +56,7 @@ def store_with(
         using = router.db_for_write(OutboxMessage)
     connection = transaction.get_connection(using)
     _refuse_database(connection)
+    instead = for_relay
     # Nothing tells when a transaction commits that is not Django's: then the relay sees it.
     for_relay = for_relay or not (connection.in_atomic_block or connection.get_autocommit())
     settings = broker_settings(outgoing[0].broker).outbox
@@ -67,7 +68,9 @@ def store_with(
         deliver_at=None if deliver_at is None else deliver_at.timestamp(),
     )
     stored_at = time.monotonic()
-    ids = _insert(connection, [each.message for each in outgoing], kind)
+    # What is stored for want of a broker may fail too, and must not take the caller's transaction along.
+    with transaction.atomic(connection.alias) if instead and connection.in_atomic_block else nullcontext():
+        ids = _insert(connection, [each.message for each in outgoing], kind)
     if for_relay:
         return
     rest = connection.alias, is_eager, kind.state == State.READY, stored_at

@@ -50,7 +50,8 @@ def publish_on_commit(
 
     With ``"ON_COMMIT": "outbox"`` the message is a row of the transaction: once that has committed, the
     message is delivered at least once, whatever becomes of this process or the broker. Raises
-    OutboxNotReady if the database has no table for it. Messages with the same ``ordering_key`` (a str of
+    OutboxNotReady if the database has no table for it; ``robust`` changes nothing, as no message is lost.
+    Messages with the same ``ordering_key`` (a str of
     at most 255 bytes) are delivered in the order of the calls, over all processes; ``deliver_at``, an aware
     datetime, is the moment before which the message does not leave.
 
@@ -58,6 +59,7 @@ def publish_on_commit(
     commit, together and in the order of the calls, and outside a transaction at once. If delivery
     fails, the data has already been committed: with ``robust`` the loss is logged at ERROR and sent to the
     signal message_failed; otherwise the error is raised, and later callbacks of the transaction do not run.
+    ON_FAILURE is about publish() alone.
     """
     refuse_in_event_loop("publish_on_commit", "apublish_on_commit")
     outgoing = encode(message, queue, exchange, options)

@@ -132,7 +132,8 @@ def publish_many(
     An item may be a `Message` with its own destination. The options are those of publish(), but
     ``timeout`` is the longest time without progress. If some messages are not confirmed, the others
     still are, and BulkPublishError says which failed and why. If the connection fails, the rest of the
-    iterable is not read; the error's ``stopped_at`` says where publishing stopped.
+    iterable is not read; the error's ``stopped_at`` says where publishing stopped. Nothing is stored here,
+    whatever ON_FAILURE says.
     """
     refuse_in_event_loop("publish_many", "apublish_many")
     refuse_one_message(messages, options)
