@@ -30,7 +30,7 @@ __all__ = [
     "discard",
     "missing_tables",
     "outbox_aliases",
-    "prune",
+    "prunable",
     "refuse_without_tables",
     "retry",
     "rows_named",
@@ -108,9 +108,9 @@ def discard(using: str, chosen: Selection | Iterable[int]) -> int:
     return count
 
 
-def prune(using: str, older_than: float) -> int:
-    """Delete what has been dead for so many seconds; return how many there were."""
-    return discard(using, Selection(states=DEAD, dead_for=older_than))
+def prunable(older_than: float, *, queue: str | None = None, broker: str | None = None) -> Selection:
+    """Return what has been dead for so many seconds; what holds back a key stays until somebody decides."""
+    return Selection(states=(State.DEAD,), dead_for=older_than, queue=queue, broker=broker)
 
 
 def outbox_aliases() -> list[str]:

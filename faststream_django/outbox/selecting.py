@@ -47,6 +47,8 @@ class Selection:
     """At least so many seconds since the call, and since the last moment for which an attempt was due."""
     prefix: str | None = None
     """How the message id begins."""
+    up_to: int | None = None
+    """The last row that is meant: what is stored later is not."""
 
     def ids(self, using: str, *, limit: int, after: int = 0) -> list[int]:
         """Return the first ids above `after`, ascending."""
@@ -106,6 +108,8 @@ class Selection:
             rows = rows.filter(routing_key=self.queue)
         if self.prefix is not None:
             rows = rows.filter(starting_with(using, self.prefix))
+        if self.up_to is not None:
+            rows = rows.filter(pk__lte=self.up_to)
         quote, now = connections[using].ops.quote_name, clock(connections[using])
         for column, seconds in (("created_at", self.older_than), ("created_at", self.dead_for)):
             if seconds is not None:

@@ -13,7 +13,7 @@ from faststream_django.outbox.operating import (
     discard,
     missing_tables,
     outbox_aliases,
-    prune,
+    prunable,
     refuse_without_tables,
     retry,
     rows_named,
@@ -188,13 +188,15 @@ def test_prune_deletes_what_has_been_dead_for_long(outbox, monkeypatch):
         store(state=State.DEAD, age=8 * HOUR)
     kept = {
         store(state=State.DEAD, age=HOUR).pk,
+        # Holds back its key until somebody decides.
+        store(state=State.HOLDING, age=8 * HOUR).pk,
         # Delayed, and refused today: dead for an hour only.
         store(state=State.DEAD, age=8 * HOUR, due_in=-HOUR).pk,
         store(state=State.WAITING, age=8 * HOUR, due_in=-7 * HOUR).pk,
         store(age=8 * HOUR).pk,
     }
 
-    assert prune("default", 7 * HOUR) == 5
+    assert discard("default", prunable(7 * HOUR)) == 5
     assert set(OutboxMessage.objects.values_list("pk", flat=True)) == kept
 
 
@@ -204,7 +206,7 @@ def test_prune_works_in_batches(outbox, monkeypatch):
         store(state=State.DEAD, age=8 * HOUR)
 
     with CaptureQueriesContext(connection) as queries:
-        prune("default", HOUR)
+        discard("default", prunable(HOUR))
 
     assert sum(each["sql"].startswith("DELETE") for each in queries) == 3
 
@@ -249,6 +251,8 @@ def test_selection_by_age_queue_and_start_of_the_id(outbox):
     assert Selection(prefix="abc").ids("default", limit=9) == [old.pk, new.pk]
     assert Selection(prefix="abc-2", states=(State.READY,)).ids("default", limit=9) == [new.pk]
     assert Selection(prefix="abc", states=DEAD).ids("default", limit=9) == []
+    assert Selection(up_to=old.pk).ids("default", limit=9) == [old.pk]
+    assert Selection(up_to=old.pk, states=(State.READY,)).count("default") == 1
     assert Selection(prefix="%", older_than=1.0).ids("default", limit=9) == []
 
 

@@ -275,6 +275,15 @@ def test_prune_deletes_what_is_dead_for_long(run, answer):
     assert count() == 2
 
 
+def test_prune_leaves_what_holds_back_its_key(run):
+    store(state=State.HOLDING, age=8 * HOUR)
+
+    text = run("prune", "--older-than", "1h", "--yes")
+
+    assert text.startswith("0 messages deleted\n1 message left that hold")
+    assert count() == 1
+
+
 def test_each_action_is_for_the_database_that_is_named(run):
     for using in ("default", "other"):
         store(using, state=State.DEAD, age=HOUR, message_id="order-7")

@@ -15,9 +15,10 @@ from faststream_django.exceptions import OutboxNotReady
 from faststream_django.management.publishing.output import PatientOutput
 from faststream_django.outbox.durations import parse_duration, spoken
 from faststream_django.outbox.listing import as_row, as_table, listed, printable
-from faststream_django.outbox.models import OutboxMessage
+from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.operating import (
     discard,
+    prunable,
     refuse_without_tables,
     retry,
     rows_named,
@@ -170,12 +171,17 @@ class Command(BaseCommand):
 
     def _prune(self) -> None:
         seconds = self.options["older_than"]
-        chosen = Selection(states=DEAD, dead_for=seconds, **self._narrowing())
+        chosen = prunable(seconds, **self._narrowing())
         if not self.options["yes"]:
             count = chosen.count(self.using)
             if count:
                 self._confirm(f"Delete {_messages(count)} for good, dead for more than {spoken(seconds)}?")
         self._say(f"{_messages(discard(self.using, chosen))} deleted")
+        held = Selection(states=(State.HOLDING,), dead_for=seconds, **self._narrowing()).count(self.using)
+        if held:
+            self._say(
+                f"{_messages(held)} left that hold back later ones of the same key: retry or discard them"
+            )
 
     def _database(self) -> str:
         using = self.options["database"] or router.db_for_write(OutboxMessage)
