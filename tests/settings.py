@@ -36,8 +36,11 @@ SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
     "faststream_django",
     "faststream_django.outbox",
     "tests.test_app",
@@ -46,5 +49,21 @@ DATABASES = {"default": _database("default"), "other": _database("other")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ROOT_URLCONF = "tests.test_app.urls"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+# Only the tests of the admin have the middleware that it needs.
+SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
+STATIC_URL = "static/"
 WSGI_APPLICATION = "tests.test_app.wsgi.application"
 FASTSTREAM = {"default": {"URL": os.environ.get("TEST_FASTSTREAM_URL", "memory://")}}

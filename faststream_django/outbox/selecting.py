@@ -68,10 +68,13 @@ class Selection:
     def count(self, using: str, most: int | None = None) -> int:
         """Count the rows; with `most`, no further than to one more than that."""
         count = 0
-        for rows, _ in self._ordered(using, 0):
-            if most is not None and count > most:
-                break
-            count += (rows.order_by() if most is None else rows.order_by()[: most + 1 - count]).count()
+        for rows, order in self._ordered(using, 0):
+            if most is not None:
+                if count > most:
+                    break
+                # In an order, or the planner may begin at the start of the table.
+                rows = rows.order_by(*order)[: most + 1 - count]  # noqa: PLW2901
+            count += rows.count()
         return count
 
     def _first(self, using: str, limit: int, after: int, *, is_descending: bool) -> list[int]:
@@ -87,14 +90,18 @@ class Selection:
         """Yield ranges of one index each that hold all rows together, and the order of that index."""
         rows = self._rows(using)
         if self.prefix is not None or (not self.states and self.broker is None):
-            yield self._narrowed(rows).filter(pk__gt=after), ("id",)
+            yield self._located(rows).filter(pk__gt=after), ("id",)
             return
         brokers = brokers_in(using) if self.broker is None else [self.broker]
         for broker in brokers:
             for state in self.states or State:
                 yield in_index(rows, broker, state, "id", above=after), ("broker", "state", "id")
 
-    def _narrowed(self, rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
+    def narrowed(self, rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
+        """Return those of the rows that are meant, for a small table or a few ids."""
+        return self._located(self._filtered(rows))
+
+    def _located(self, rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
         if self.broker is not None:
             rows = rows.filter(broker=self.broker)
         if self.states:
@@ -102,8 +109,11 @@ class Selection:
         return rows
 
     def _rows(self, using: str) -> QuerySet[OutboxMessage]:
+        return self._filtered(OutboxMessage.objects.using(using))
+
+    def _filtered(self, rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
         """Return the rows, as far as the index of broker and state does not tell."""
-        rows = OutboxMessage.objects.using(using)
+        using = rows.db
         if self.queue is not None:
             rows = rows.filter(routing_key=self.queue)
         if self.prefix is not None:
@@ -111,13 +121,12 @@ class Selection:
         if self.up_to is not None:
             rows = rows.filter(pk__lte=self.up_to)
         quote, now = connections[using].ops.quote_name, clock(connections[using])
-        for column, seconds in (("created_at", self.older_than), ("created_at", self.dead_for)):
-            if seconds is not None:
-                rows = rows.extra(where=[f"{quote(column)} <= {now} - %s"], params=[seconds])  # noqa: S610
+        created_at, due = quote("created_at"), quote("due")
+        if self.older_than is not None:
+            rows = rows.extra(where=[f"{created_at} <= {now} - %s"], params=[self.older_than])  # noqa: S610
         if self.dead_for is not None:
-            due = quote("due")
-            where = f"({due} IS NULL OR {due} <= {now} - %s)"
-            rows = rows.extra(where=[where], params=[self.dead_for])  # noqa: S610
+            where = [f"{created_at} <= {now} - %s", f"({due} IS NULL OR {due} <= {now} - %s)"]
+            rows = rows.extra(where=where, params=[self.dead_for, self.dead_for])  # noqa: S610
         return rows
 
 
