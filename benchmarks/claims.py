@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faststream_django.outbox.relay.reading import Reader
 
-BATCH, BATCHES = 500, 20
+BATCH, BATCHES, TRIES = 500, 20, 5
 KEYS = 1_000
 BODY = "x" * 300
 
@@ -84,7 +84,7 @@ def _measure(options: argparse.Namespace) -> None:
     _say("the same, analysed", _batches(), bar)
     if options.engine != "sqlite":
         with _held_snapshot():
-            _relay(options.deleted)
+            _relay(options.deleted, tries=1)
             _say(f"and {options.deleted:,} rows deleted under a held snapshot", _batches(), bar)
     print(_explained())
 
@@ -94,7 +94,7 @@ def _batches() -> list[tuple[float, float]]:
     return list(zip(_relay(BATCH * BATCHES), _relay(BATCH * BATCHES, keys=KEYS), strict=True))
 
 
-def _relay(count: int, keys: int = 0) -> list[float]:
+def _relay(count: int, keys: int = 0, tries: int = TRIES) -> list[float]:
     """Insert rows, and claim and delete them in batches, as the relay does."""
     from django.db import connection
 
@@ -108,27 +108,27 @@ def _relay(count: int, keys: int = 0) -> list[float]:
     for _ in range(count // (BATCH * BATCHES)):
         fill(connection, BATCH * BATCHES, keys=keys, body=BODY)
         for _ in range(BATCHES):
-            rows, seconds = _timed(lambda: _claim(reader))
-            times.append(seconds * 1000)
+            # The best of several: others use the machine too.
+            times.append(1000 * min(_timed(lambda: _claim(reader)) for _ in range(tries)))
+            rows = reader.read()
             delete_rows("default", [row.id for row in rows])
             reader.floor.probe()
     return times[-BATCHES:]
 
 
-def _claim(reader: Reader) -> list[Any]:
+def _claim(reader: Reader) -> None:
     rows = reader.read()
     keys = {row.ordering_key for row in rows if row.ordering_key}
     if keys:
         reader.blocked(keys)
     if len(rows) != BATCH:
         raise RuntimeError(f"{len(rows)} rows came.")
-    return rows
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - began
+    work()
+    return time.perf_counter() - began
 
 
 @contextlib.contextmanager
