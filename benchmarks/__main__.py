@@ -1,4 +1,4 @@
-"""Compare publishing with the peers on a private RabbitMQ node: make bench."""
+"""Compare publishing with the peers on private servers: make bench."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 from benchmarks.bars import verdicts
+from benchmarks.contenders import ENTRANTS
 from benchmarks.contest import Contest, Rows
 from benchmarks.picture import draw
 from benchmarks.report import circumstances, markdown, table
-from benchmarks.scenarios import Scenario, scenarios
-from tests.nodes import RabbitMQNode
+from benchmarks.scenario import Scenario
+from benchmarks.scenarios import scenarios
+from benchmarks.servers import Servers
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "figures" / "benchmark.png"
@@ -26,15 +28,14 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{scenario.name:<18}{scenario.title}" for scenario in chosen))
         return
-    node = RabbitMQNode()
-    try:
-        node.start()
-        rabbitmq = node.ctl("version").strip()
-        rows = _run(node, chosen, options.rounds)
-    finally:
-        node.close()
+    names = list(dict.fromkeys(name for scenario in chosen for name in scenario.contenders))
+    with_database = any(ENTRANTS[name].has_database for name in names)
+    with Servers(with_database=with_database) as servers:
+        versions = servers.versions()
+        rows = _run(servers, chosen, names, options.rounds)
 
-    met, where = list(verdicts(rows)), circumstances(rabbitmq, options.rounds)
+    met = list(verdicts(rows))
+    where = circumstances(versions, options.rounds, with_database=with_database)
     print(f"\n{where}")
     print(table(rows, met))
     if options.markdown:
@@ -76,15 +77,15 @@ def _chosen(options: argparse.Namespace) -> list[Scenario]:
     return [scenario for scenario in known if not options.only or scenario.name in options.only]
 
 
-def _run(node: RabbitMQNode, chosen: list[Scenario], rounds: int) -> Rows:
+def _run(servers: Servers, chosen: list[Scenario], names: list[str], rounds: int) -> Rows:
     started = time.monotonic()
 
     def tell(line: str) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {line}", file=sys.stderr, flush=True)
 
-    contest = Contest(node, rounds=rounds, tell=tell)
+    contest = Contest(servers, rounds=rounds, tell=tell)
     try:
-        contest.start(dict.fromkeys(name for scenario in chosen for name in scenario.contenders))
+        contest.start(names)
         rows = [row for scenario in chosen for row in contest.run(scenario)]
     finally:
         contest.stop()

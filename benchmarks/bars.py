@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
+from benchmarks.bar import Bar, Figures, NotRun, Verdict, rate_over, time_over
 from benchmarks.contenders import OURS
-from benchmarks.contest import Row, Rows
+from benchmarks.contest import Rows
+from benchmarks.outbox_bars import OUTBOX_BARS
 from benchmarks.scenarios import THREADS, thread_label
 
-__all__ = ["Bar", "Verdict", "verdicts"]
+__all__ = ["verdicts"]
 
 MEGABYTE = 1_000_000
 _CORE = (180.0, 220.0)
 """Microseconds of CPU that FastStream gathered needs for a message on the core that the bars are for."""
-
-
-class NotRun(Exception):
-    """A figure that this run does not have."""
-
-
-class Figures:
-    """Finds the row of a contender in a scenario."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __call__(self, scenario: str, contender: str = OURS, label: str = "") -> Row:
-        for row in self._rows:
-            found = (row.scenario.name, row.contender, row.workload.label)
-            if found == (scenario, contender, label) and row.samples:
-                return row
-        raise NotRun
-
-    def longest(self, scenario: str) -> Row:
-        rows = [row for row in self._rows if row.scenario.name == scenario and row.samples]
-        if not rows:
-            raise NotRun
-        return max(rows, key=lambda row: row.workload.total)
-
-    def cpu(self, scenario: str, contender: str = OURS) -> float:
-        """Microseconds of CPU a message."""
-        return self(scenario, contender).cpu_per_message * 1e6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    title: str
-    limit: float
-    unit: str
-    measure: Callable[[Figures], float]
-    is_at_most: bool = False
-    scale: Callable[[Figures], float] = lambda _: 1.0
-    """What the limit is multiplied with on this machine."""
-    raw: Callable[[Figures], float] | None = None
-    """What the raw socket reaches, where the bar is not measured against it anyway."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    title: str
-    wanted: str
-    figure: str
-    is_met: bool | None
-    """None where this run has no figure."""
-
-    @property
-    def word(self) -> str:
-        return {True: "met", False: "not met", None: "not run"}[self.is_met]
 
 
 def verdicts(rows: Rows) -> Iterator[Verdict]:
@@ -90,16 +37,6 @@ def verdicts(rows: Rows) -> Iterator[Verdict]:
             figure=f"{figure:.2f} {bar.unit}".strip(),
             is_met=figure <= limit if bar.is_at_most else figure >= limit,
         )
-
-
-def _rate_over(scenario: str, other: str) -> Callable[[Figures], float]:
-    return lambda figures: figures(scenario).rate / figures(scenario, other).rate
-
-
-def _time_over(scenario: str, contender: str, other: str) -> Callable[[Figures], float]:
-    return lambda figures: (
-        figures(scenario, contender).median_seconds / figures(scenario, other).median_seconds
-    )
 
 
 def _core(figures: Figures) -> float:
@@ -131,25 +68,25 @@ BARS = (
         limit=1.1,
         unit="x",
         is_at_most=True,
-        measure=_time_over("threads-1", OURS, "pika"),
+        measure=time_over("threads-1", OURS, "pika"),
     ),
     Bar(
         title="1 thread: Celery's median time against ours",
         limit=2,
         unit="x",
-        measure=_time_over("threads-1", "celery", OURS),
+        measure=time_over("threads-1", "celery", OURS),
     ),
     Bar(
         title="8 threads: messages/s against pika with 8 connections",
         limit=1.1,
         unit="x",
-        measure=_rate_over("threads-8", "pika"),
+        measure=rate_over("threads-8", OURS, "pika"),
     ),
     Bar(
         title="32 threads: messages/s against pika with 32 connections",
         limit=1.5,
         unit="x",
-        measure=_rate_over("threads-32", "pika"),
+        measure=rate_over("threads-32", OURS, "pika"),
     ),
     Bar(
         title="8 and 32 threads: connections of ours",
@@ -162,19 +99,19 @@ BARS = (
         title="publish_many(), bytes: messages/s against the raw socket",
         limit=0.7,
         unit="x",
-        measure=_rate_over("bulk-bytes", "raw"),
+        measure=rate_over("bulk-bytes", OURS, "raw"),
     ),
     Bar(
         title="publish_many(), bytes: messages/s against FastStream gathered",
         limit=4,
         unit="x",
-        measure=_rate_over("bulk-bytes", "faststream_gathered"),
+        measure=rate_over("bulk-bytes", OURS, "faststream_gathered"),
     ),
     Bar(
         title="publish_many(), dicts: messages/s against the raw socket",
         limit=0.7,
         unit="x",
-        measure=_rate_over("bulk-dicts", "raw"),
+        measure=rate_over("bulk-dicts", OURS, "raw"),
     ),
     Bar(
         title="publish_many(), bytes: CPU a message",
@@ -197,8 +134,8 @@ BARS = (
         limit=4,
         unit="round trips",
         is_at_most=True,
-        measure=_time_over("on-commit", OURS, "round_trip"),
-        raw=_time_over("on-commit", "raw", "round_trip"),
+        measure=time_over("on-commit", OURS, "round_trip"),
+        raw=time_over("on-commit", "raw", "round_trip"),
     ),
     Bar(
         title="longest publish_many(): memory, last against first 100,000",
@@ -213,4 +150,5 @@ BARS = (
         unit="x",
         measure=_last_step,
     ),
+    *OUTBOX_BARS,
 )

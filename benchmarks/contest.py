@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.contenders import ENTRANTS
 from benchmarks.contenders.base import Guarantees
 from benchmarks.process import ContenderProcess
 from benchmarks.sample import Sample
-from benchmarks.scenarios import Scenario
+from benchmarks.scenario import Scenario
+from benchmarks.servers import Servers
 from benchmarks.witness import NotTheSameWork, Witness
 from benchmarks.workload import Workload
-from tests.nodes import RabbitMQNode
 
 __all__ = ["Contest", "Row", "Rows"]
 
@@ -48,6 +48,10 @@ class Row:
         return statistics.median(sample.median_seconds for sample in self.samples)
 
     @property
+    def slow_seconds(self) -> float:
+        return statistics.median(sample.slow_seconds for sample in self.samples)
+
+    @property
     def cpu_per_message(self) -> float:
         return statistics.median(sample.cpu_per_message for sample in self.samples)
 
@@ -58,9 +62,9 @@ Rows = list[Row]
 class Contest:
     """The processes of the contenders, alive over all scenarios."""
 
-    def __init__(self, node: RabbitMQNode, *, rounds: int, tell: Callable[[str], None]) -> None:
-        self._node = node
-        self._witness = Witness(node)
+    def __init__(self, servers: Servers, *, rounds: int, tell: Callable[[str], None]) -> None:
+        self._servers = servers
+        self._witness = Witness(servers.node)
         self._rounds = rounds
         self._tell = tell
         self._processes: dict[str, ContenderProcess] = {}
@@ -70,13 +74,14 @@ class Contest:
         for name in names:
             entrant = ENTRANTS[name]
             if not entrant.declares_queue:
-                self._node.declare_queue(entrant.queue)
-            self._processes[name] = ContenderProcess(entrant, self._node.url())
+                self._servers.node.declare_queue(entrant.queue)
+            self._processes[name] = ContenderProcess(entrant, self._servers.addresses(entrant))
         for process in self._processes.values():
             guarantees = process.guarantees()
-            if guarantees != REQUIRED:
+            required = replace(REQUIRED, **dict.fromkeys(process.entrant.lacks, False))
+            if guarantees != required:
                 raise NotTheSameWork(
-                    f"{process.entrant.title} gives {guarantees}, the others give {REQUIRED}: "
+                    f"{process.entrant.title} gives {guarantees}, the others give {required}: "
                     "their figures must not stand side by side"
                 )
 
@@ -108,7 +113,7 @@ class Contest:
             return Row(scenario=scenario, workload=workload, contender=name)
         process.round(workload.label)
         after = self._witness.look(entrant.queue)
-        self._witness.check(entrant.title, before, after, workload.total)
+        self._witness.check(entrant, before, after, entrant.published(workload.total))
         return Row(
             scenario=scenario,
             workload=workload,
@@ -119,5 +124,5 @@ class Contest:
     def _round(self, row: Row) -> Sample:
         entrant = ENTRANTS[row.contender]
         sample = self._processes[row.contender].round(row.workload.label)
-        self._witness.collect(entrant.title, entrant.queue, row.workload.total)
+        self._witness.collect(entrant, entrant.published(row.workload.total))
         return sample

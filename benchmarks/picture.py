@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.contenders import ENTRANTS, OURS
 from benchmarks.contest import Row, Rows
-from benchmarks.scenarios import Scenario, Unit
+from benchmarks.scenario import Scenario, Unit
 
 __all__ = ["draw"]
 
@@ -27,12 +27,12 @@ _COLORS = {"ours": "#0c7a5b", "peer": "#b9c2cc", "limit": "#edf0f3"}
 _HATCH = {"ours": None, "peer": None, "limit": "////"}
 _WORDS = {
     "ours": "faststream_django",
-    "peer": "peers",
-    "limit": "the limit: a raw socket, frames made beforehand",
+    "peer": "peers, or ON_COMMIT in memory",
+    "limit": "limits, such as a raw socket with frames made beforehand",
 }
 _INK, _FAINT, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
 _COLUMNS = 2
-_WIDTH = 12.5  # inches, as everything here
+_WIDTH = 14.2  # inches, as everything here
 _LINE, _LINES_OF_A_CURVE = 0.27, 9
 _TOP, _BETWEEN = 1.45, 1.0
 _NOTE = (
@@ -66,12 +66,12 @@ class _Place:
 def draw(rows: Rows, where: str) -> bytes:
     """Return the picture as PNG; `where` says what was measured."""
     places = list(_places(rows))
-    small_print = textwrap.wrap(f"{_NOTE} {where}", 215)
+    small_print = textwrap.wrap(f"{_NOTE} {where}", 245)
     height = _TOP + max(place.bottom for place in places) + 0.85 + 0.16 * len(small_print)
     with plt.rc_context(_STYLE):
         figure = plt.figure(figsize=(_WIDTH, height), facecolor="white")
         for place in places:
-            left, up = 2.0 + 6.25 * place.column, height - _TOP - place.bottom
+            left, up = 2.75 + 7.1 * place.column, height - _TOP - place.bottom
             box = (left / _WIDTH, up / height, 3.85 / _WIDTH, (place.bottom - place.top) / height)
             axes = figure.add_axes(box)
             (_bars if place.scenario.chart == "bars" else _curve)(axes, place.rows)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.addresses import Addresses
 from benchmarks.contenders import Entrant
 from benchmarks.contenders.base import Guarantees
 from benchmarks.sample import Sample
@@ -29,9 +30,9 @@ class ContenderFailed(Exception):
 
 
 class ContenderProcess:
-    def __init__(self, entrant: Entrant, url: str) -> None:
+    def __init__(self, entrant: Entrant, addresses: Addresses) -> None:
         self.entrant = entrant
-        self._url = url
+        self._addresses = addresses
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
         self._process = subprocess.Popen(  # noqa: S603 - our own worker
             [sys.executable, "-m", "benchmarks.worker", entrant.name],
@@ -45,7 +46,13 @@ class ContenderProcess:
         return Guarantees(**self._ask("hello"))
 
     def open(self, key: str, workload: Workload) -> None:
-        self._ask("open", key=key, url=self._url, queue=self.entrant.queue, workload=asdict(workload))
+        self._ask(
+            "open",
+            key=key,
+            addresses=asdict(self._addresses),
+            queue=self.entrant.queue,
+            workload=asdict(workload),
+        )
 
     def round(self, key: str) -> Sample:
         return Sample(**self._ask("round", key=key))

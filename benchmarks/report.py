@@ -9,34 +9,44 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import groupby
 
-from benchmarks.bars import Verdict
-from benchmarks.contenders import ENTRANTS, OURS
+from benchmarks.bar import Verdict
+from benchmarks.contenders import ENTRANTS
 from benchmarks.contest import Row, Rows
-from benchmarks.scenarios import Scenario
+from benchmarks.scenario import Scenario
 
-__all__ = ["best_peer", "circumstances", "markdown", "table"]
+__all__ = ["circumstances", "markdown", "rival", "table"]
 
 _LIBRARIES = (
     "Django", "faststream", "aio-pika", "aiormq", "pika", "kombu", "celery", "dramatiq", "AMQPStorm",
+)  # fmt: skip
+_LIBRARIES_OF_OUTBOXES = (
+    "psycopg", "faststream-outbox", "SQLAlchemy", "asyncpg", "django-celery-outbox", "django-outbox-pattern",
+    "stomp.py",
 )  # fmt: skip
 _HEADER = ("median", "lowest - highest", "against the best peer", "CPU/message", "connections")
 _BEGIN, _END = "<!-- figures: begin, written by make bench -->", "<!-- figures: end -->"
 
 
-def circumstances(rabbitmq: str, rounds: int) -> str:
+def circumstances(servers: str, rounds: int, *, with_database: bool) -> str:
     """Say what was measured where."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    names = _LIBRARIES + (_LIBRARIES_OF_OUTBOXES if with_database else ())
+    libraries = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"{os.cpu_count()} cores, {platform.system()}, {platform.python_implementation()} "
-        f"{platform.python_version()}, RabbitMQ {rabbitmq} on the same machine, with one scheduler; "
+        f"{platform.python_version()}; on the same machine {servers}; "
         f"{libraries}. Median of {rounds} rounds after a warm-up; confirmed, persistent, mandatory, "
-        "a durable queue, bodies of 100 bytes where nothing else is said."
+        "a durable queue, where nothing else is said; bodies of 100 bytes, of 300 where there is a database."
     )
 
 
-def best_peer(rows: Rows) -> Row | None:
-    """Return the peer to beat among the rows of one workload: neither ours nor the limit."""
-    peers = [row for row in rows if ENTRANTS[row.contender].kind == "peer"]
+def rival(rows: Rows) -> Row | None:
+    """Return whom to beat among the rows of one workload: the best that is neither ours nor the limit."""
+    against = rows[0].scenario.against
+    peers = [
+        row
+        for row in rows
+        if (row.contender == against if against else ENTRANTS[row.contender].kind == "peer")
+    ]
     if not peers:
         return None
     choose = max if rows[0].scenario.unit.is_higher_better else min
@@ -60,13 +70,14 @@ def table(rows: Rows, verdicts: Iterable[Verdict]) -> str:
 
 def markdown(rows: Rows, verdicts: Iterable[Verdict], where: str, written: str) -> str:
     """Return `written`, the present text of the file, with the figures between its marks replaced."""
+    ours = tuple(entrant.title for entrant in ENTRANTS.values() if entrant.kind == "ours")
     lines = [_BEGIN, "", where, ""]
     lines.append(_markdown_row("scenario", "contender", *_HEADER))
     lines.append(_markdown_row("---", "---", *(["---:"] * len(_HEADER))))
     for scenario, cells in _by_scenario(rows):
         title = f"{scenario.title} ({_unit(scenario)})"
         for name, *rest in cells:
-            shown = f"**{name}**" if name.startswith(OURS) else name
+            shown = f"**{name}**" if name.startswith(ours) else name
             lines.append(_markdown_row(title, shown, *rest))
             title = ""
     lines += ["", _markdown_row("bar", "wanted", "measured", "")]
@@ -84,7 +95,7 @@ def _by_scenario(rows: Rows) -> Iterator[tuple[Scenario, list[tuple[str, ...]]]]
         cells = []
         for _, same in groupby(group, key=lambda row: row.workload.label):
             contest = list(same)
-            peer = best_peer(contest)
+            peer = rival(contest)
             cells += [_cells(row, peer) for row in contest]
         yield scenario, cells
 
@@ -98,7 +109,7 @@ def _cells(row: Row, peer: Row | None) -> tuple[str, ...]:
         f"{_number(min(row.figures))} - {_number(max(row.figures))}",
         f"{row.median / peer.median:.2f} x" if peer else "",
         f"{row.cpu_per_message * 1e6:,.0f} us",
-        _connections(row) + _memory(row),
+        _connections(row) + _memory(row) + _slow(row),
     )
 
 
@@ -115,6 +126,10 @@ def _memory(row: Row) -> str:
     return f"{statistics.median(grown) / 1e6:+.1f} MB" if grown else ""
 
 
+def _slow(row: Row) -> str:
+    return f", 95 %: {row.slow_seconds * 1e3:.1f} ms" if row.scenario.shows_slow else ""
+
+
 def _unit(scenario: Scenario) -> str:
     return f"{scenario.unit.name}, {'more' if scenario.unit.is_higher_better else 'less'} is better"
 
@@ -124,7 +139,7 @@ def _number(figure: float) -> str:
 
 
 def _aligned(median: str, spread: str, ratio: str, cpu: str, connections: str) -> str:
-    return f"{median:>10}{spread:>22}{ratio:>23}{cpu:>13}{connections:>13}"
+    return f"{median:>10}{spread:>22}{ratio:>23}{cpu:>13}  {connections:>11}"
 
 
 def _markdown_row(*cells: str) -> str:

@@ -26,6 +26,8 @@ class Sample:
     """Of the whole client process: every thread, user and system."""
     median_seconds: float
     """Of one call."""
+    slow_seconds: float = 0.0
+    """In which 95 % of the calls are done."""
     first_bytes: int = 0
     """The most memory during the first 100,000 messages; 0 where that was not watched."""
     last_bytes: int = 0
@@ -49,6 +51,7 @@ def measure(work: Callable[[], list[float]], messages: int, watch: MemoryWatch |
         seconds=seconds,
         cpu_seconds=cpu_seconds,
         median_seconds=statistics.median(calls),
+        slow_seconds=sorted(calls)[int(len(calls) * 0.95)],
         first_bytes=watch.first if watch else 0,
         last_bytes=watch.last if watch else 0,
     )

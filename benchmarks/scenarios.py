@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from benchmarks.contenders import OURS
-from benchmarks.sample import Sample
+from benchmarks.outbox_scenarios import outbox_scenarios
+from benchmarks.scenario import UNITS, Scenario
 from benchmarks.workload import Workload
 
-__all__ = ["THREADS", "UNITS", "Scenario", "Unit", "scenarios", "thread_label"]
+__all__ = ["THREADS", "scenarios", "thread_label"]
 
 IN_FLIGHT = 1000
 THREADS = (1, 2, 4, 8, 16, 32, 64)
@@ -18,36 +18,6 @@ _BLOCKING = (OURS, "pika", "kombu", "celery", "dramatiq", "amqpstorm")
 _EVERYBODY = (*_BLOCKING, "faststream", "aio_pika", "connect_per_message", "raw", "raw_bare")
 _SIZES = (OURS, "pika", "kombu", "celery", "dramatiq", "faststream", "aio_pika", "raw")
 _BULK = (OURS, "pika", "celery", "faststream_gathered", "faststream", "aio_pika", "raw", "raw_bare")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    name: str
-    is_higher_better: bool
-    factor: float = 1.0
-
-    def figure(self, sample: Sample) -> float:
-        return sample.rate if self.is_higher_better else sample.median_seconds * self.factor
-
-
-UNITS = {
-    "rate": Unit(name="messages/s", is_higher_better=True),
-    "us": Unit(name="us", is_higher_better=False, factor=1e6),
-    "ms": Unit(name="ms", is_higher_better=False, factor=1e3),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    name: str
-    title: str
-    unit: Unit
-    contenders: tuple[str, ...]
-    workloads: tuple[Workload, ...]
-    rounds: int | None = None
-    """How often, where that is not for the user to say."""
-    is_warmed_up: bool = True
-    chart: Literal["bars", "line"] = "bars"
 
 
 def scenarios(*, is_quick: bool, most: int) -> list[Scenario]:
@@ -74,6 +44,7 @@ def scenarios(*, is_quick: bool, most: int) -> list[Scenario]:
         _size("10 kB", 10_000, int(500 * part)),
         _size("1 MB", 1_000_000, max(5, int(30 * part))),
         *_growth(part, most),
+        *outbox_scenarios(part),
     ]
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
+from benchmarks.addresses import Addresses
 from benchmarks.contenders import ENTRANTS
 from benchmarks.contenders.base import Contender
 from benchmarks.workload import Workload
@@ -30,8 +31,10 @@ class Worker:
         """Tell what the contender guarantees."""
         return asdict(self._class.guarantees)
 
-    def open(self, key: str, url: str, queue: str, workload: dict[str, Any]) -> dict[str, Any]:
-        contender = self._class(url, queue, Workload(**workload))
+    def open(
+        self, key: str, addresses: dict[str, Any], queue: str, workload: dict[str, Any]
+    ) -> dict[str, Any]:
+        contender = self._class(Addresses(**addresses), queue, Workload(**workload))
         contender.open()
         self._open[key] = contender
         return {}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 __all__ = ["MARK", "Way", "Workload", "encode"]
 
-Way = Literal["threads", "tasks", "bulk", "commits"]
+Way = Literal["threads", "tasks", "bulk", "commits", "backlog", "arrivals"]
 
 MARK = "Earl Grey"
 """In every body, also in those with an envelope: the harness looks for it in the queue."""
@@ -50,7 +50,7 @@ class Workload:
         """The same for a slow contender: fewer messages, the same for each thread."""
         if share == 1:
             return self
-        if self.way == "bulk":
+        if self.way in ("bulk", "backlog"):
             return replace(self, count=max(1, int(self.count * share)))
         if self.way == "commits":
             return replace(self, calls=max(1, int(self.calls * share)))

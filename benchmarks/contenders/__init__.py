@@ -22,6 +22,12 @@ class Entrant:
     bulk_share: float = 1.0
     """The same where messages are published in bulk: a client without pipelining is no bulk publisher."""
     declares_queue: bool = False
+    has_database: bool = False
+    """Whether it needs a database of PostgreSQL."""
+    is_silent: bool = False
+    """Whether it publishes nothing, to show what the rest costs."""
+    lacks: tuple[str, ...] = ()
+    """The guarantees that it cannot give, which its title must say."""
 
     @property
     def queue(self) -> str:
@@ -30,6 +36,23 @@ class Entrant:
     def share_of(self, way: str) -> float:
         return self.bulk_share if way == "bulk" else self.share
 
+    def published(self, messages: int) -> int:
+        """Return how many of the messages of a workload reach the broker."""
+        return 0 if self.is_silent else messages
+
+
+_TRANSACTIONS = tuple(
+    Entrant(name=name, title=title, path=f"outbox:{path}", kind=kind, has_database=True, is_silent=is_silent)
+    for name, title, path, kind, is_silent in (
+        ("outbox", f"{OURS}, outbox", "Outbox", "ours", False),
+        ("outbox_many", "outbox, publish_many_on_commit()", "OutboxMany", "ours", False),
+        ("outbox_stored", "outbox, not eager, no relay yet", "OutboxStored", "ours", False),
+        ("outbox_keyed", "outbox, keyed, by the relay", "OutboxKeyed", "ours", False),
+        ("memory", "ON_COMMIT in memory", "Memory", "peer", False),
+        ("memory_many", "in memory, publish_many_on_commit()", "MemoryMany", "peer", False),
+        ("no_message", "limit: no message", "NoMessage", "limit", True),
+    )
+)
 
 ENTRANTS = {
     entrant.name: entrant
@@ -56,5 +79,55 @@ ENTRANTS = {
             name="raw_bare", title="limit: raw socket, bare messages", path="raw:RawSocketBare", kind="limit"
         ),
         Entrant(name="round_trip", title="limit: one round trip", path="raw:RoundTrip", kind="limit"),
+        Entrant(
+            name="relay",
+            title=f"{OURS}, relay",
+            path="outbox:OutboxRelay",
+            kind="ours",
+            has_database=True,
+        ),
+        Entrant(
+            name="faststream_outbox",
+            title="faststream-outbox",
+            path="faststream_outbox:FastStreamOutbox",
+            share=0.15,
+            has_database=True,
+        ),
+        Entrant(
+            name="faststream_outbox_best",
+            title="faststream-outbox, tuned",
+            path="faststream_outbox:FastStreamOutboxBest",
+            share=0.3,
+            has_database=True,
+        ),
+        Entrant(
+            name="celery_outbox",
+            title="django-celery-outbox",
+            path="celery_outbox:CeleryOutbox",
+            share=0.15,
+            has_database=True,
+        ),
+        Entrant(
+            name="celery_outbox_best",
+            title="django-celery-outbox, tuned",
+            path="celery_outbox:CeleryOutboxBest",
+            share=0.3,
+            has_database=True,
+        ),
+        Entrant(
+            name="outbox_pattern",
+            title="django-outbox-pattern, no confirms",
+            path="outbox_pattern:OutboxPattern",
+            share=0.3,
+            has_database=True,
+            lacks=("is_confirmed", "is_mandatory"),
+        ),
+        *_TRANSACTIONS,
+        Entrant(
+            name="publish_many",
+            title="limit: publish_many()",
+            path="ours:PublishMany",
+            kind="limit",
+        ),
     )
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from benchmarks.addresses import Addresses
 from benchmarks.sample import EDGE, MemoryWatch, Sample, durations, measure
 from benchmarks.workload import Workload
 
@@ -37,8 +38,9 @@ class Contender(ABC):
 
     guarantees: ClassVar[Guarantees] = Guarantees()
 
-    def __init__(self, url: str, queue: str, workload: Workload) -> None:
-        self.url = url
+    def __init__(self, addresses: Addresses, queue: str, workload: Workload) -> None:
+        self.addresses = addresses
+        self.url = addresses.amqp
         self.queue = queue
         self.workload = workload
 
@@ -83,6 +85,9 @@ class BlockingContender(Contender):
     def publisher(self) -> Publish:
         """Return the publish function of the current thread."""
 
+    def finish(self) -> None:
+        """Wait, after the last call of a round, for what goes on without its caller."""
+
     def publish_many(self, publish: Publish, messages: Iterable[Any]) -> None:
         for message in messages:
             publish(message)
@@ -110,7 +115,9 @@ class BlockingContender(Contender):
         def run() -> list[float]:
             pairs = zip(self._seats, self._publishers, strict=True)
             futures = [seat.submit(work, publish) for seat, publish in pairs]
-            return [taken for future in futures for taken in future.result()]
+            taken = [each for future in futures for each in future.result()]
+            self.finish()
+            return taken
 
         return measure(run, self.workload.total, watch)
 

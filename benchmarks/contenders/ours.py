@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.contenders.base import BlockingContender, Publish, in_tasks
 from benchmarks.django_site import configure
-from benchmarks.sample import Sample, measure
+from benchmarks.sample import Sample, durations, measure
 from faststream_django import apublish, brokers, publish, publish_many, publish_on_commit
 from faststream_django.publishing import PublishOptions
 
@@ -44,3 +44,14 @@ class Ours(BlockingContender):
         super().close()
         self._runner.close()
         brokers.stop()
+
+
+class PublishMany(Ours):
+    """The messages of a relay in one call, without a database."""
+
+    def round(self) -> Sample:
+        publish_all = partial(publish_many, queue=self.queue)
+        return measure(
+            lambda: durations(lambda: publish_all(self.workload.messages()), self.workload.calls),
+            self.workload.total,
+        )

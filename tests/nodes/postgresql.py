@@ -20,11 +20,15 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 class PostgreSQLCluster:
-    """One cluster on loopback that trusts everybody, with an empty database for each alias."""
+    """One cluster on loopback that trusts everybody, with an empty database for each alias.
 
-    def __init__(self, port: int) -> None:
+    A durable one syncs what is committed, as a cluster in production does.
+    """
+
+    def __init__(self, port: int, *, is_durable: bool = False) -> None:
         self._bin = _find_bin()
         self.port = port
+        self._settings = () if is_durable else _FAST
         # PostgreSQL refuses to run as root. The folder must be open to the user it runs as,
         # which pytest's own temporary folders are not.
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
@@ -50,7 +54,7 @@ class PostgreSQLCluster:
             f"listen_addresses={LOOPBACK}",
             f"port={self.port}",
             "unix_socket_directories=",
-            *_FAST,
+            *self._settings,
         )
         self._server = OwnedProcess(
             [str(self._bin / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)],
@@ -69,6 +73,12 @@ class PostgreSQLCluster:
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(sql)
+
+    def version(self) -> str:
+        import psycopg
+
+        with psycopg.connect(self.url(USER)) as connection:
+            return connection.info.parameter_status("server_version").split()[0]
 
     def url(self, database: str = DATABASES[0]) -> str:
         return f"postgresql://{USER}@{LOOPBACK}:{self.port}/{database}"

@@ -82,13 +82,14 @@ class RabbitMQNode:
     """One node on loopback with its own files, cookie, ports and epmd.
 
     start() again after stop() or kill() keeps the port and what was durable. A node with a `seed` shares
-    its cookie and its epmd, as the nodes of one cluster must.
+    its cookie and its epmd, as the nodes of one cluster must. A node with a `stomp_port` speaks STOMP too.
     """
 
-    def __init__(self, seed: "RabbitMQNode | None" = None) -> None:
+    def __init__(self, seed: "RabbitMQNode | None" = None, *, stomp_port: int | None = None) -> None:
         self._seed = seed
         self._sbin = _find_sbin()
         self.port = free_port()
+        self.stomp_port = stomp_port
         self.directory = Path(tempfile.mkdtemp(prefix="tests-rabbitmq-"))
         self._env = self._environment()
         self._epmd: OwnedProcess | None = None
@@ -400,9 +401,10 @@ class RabbitMQNode:
             (self._seed.directory / ".erlang.cookie").read_text() if self._seed else secrets.token_hex(16)
         )
         cookie.chmod(0o400)
-        (self.directory / "enabled_plugins").write_text("[].")
+        stomp = f"stomp.listeners.tcp.1 = {LOOPBACK}:{self.stomp_port}\n" if self.stomp_port else ""
+        (self.directory / "enabled_plugins").write_text("[rabbitmq_stomp]." if stomp else "[].")
         (self.directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = {LOOPBACK}:{self.port}\n"
+            f"{stomp}listeners.tcp.1 = {LOOPBACK}:{self.port}\n"
             "loopback_users = none\n"
             "disk_free_limit.absolute = 50MB\n"
             "log.file.level = info\n"
