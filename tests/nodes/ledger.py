@@ -138,7 +138,7 @@ class Ledger:
     def read(self, node: RabbitMQNode, queues: Iterable[str]) -> None:
         """Take every message out of the queues, with pika."""
         for queue in queues:
-            for message_id in _message_ids(node, queue):
+            for message_id, _ in messages_in(node, queue):
                 self.find(message_id)
 
     def foreign(self, message_id: str) -> None:
@@ -173,14 +173,15 @@ class Ledger:
         )
 
 
-def _message_ids(node: RabbitMQNode, queue: str) -> Iterator[Any]:
+def messages_in(node: RabbitMQNode, queue: str) -> Iterator[tuple[Any, bytes]]:
+    """Yield the ids and bodies of the messages in a queue, with pika, in their order."""
     with node.channel() as channel:
         channel.basic_qos(prefetch_count=2000)
         while waiting := channel.queue_declare(queue, passive=True).method.message_count:
-            for method, properties, _ in channel.consume(queue, inactivity_timeout=READ_TIMEOUT):
+            for method, properties, body in channel.consume(queue, inactivity_timeout=READ_TIMEOUT):
                 if method is None:
                     raise TimeoutError(f"{waiting} messages of {queue!r} did not come")
-                yield properties.message_id
+                yield properties.message_id, body
                 waiting -= 1
                 if waiting % 500 == 0:
                     channel.basic_ack(method.delivery_tag, multiple=True)

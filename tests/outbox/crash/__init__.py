@@ -1,0 +1,1 @@
+"""Processes that write and relay messages while they, the broker and the database fail; and what arrives."""
