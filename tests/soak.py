@@ -1,4 +1,5 @@
-"""The long run: two restarts under load, random faults, a long stall, a cluster that loses nodes.
+"""The long run: two restarts under load, random faults, a long stall, a cluster that loses nodes, and an
+outbox whose processes, broker and database fail.
 
     make soak
     make soak ARGS="--only faults cluster --faults 180"
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,11 @@ from tests.faults.load import BULK, HANG_AFTER, Load, share, to
 from tests.faults.site import BUSY, SETTLED, TIMEOUT, Site, open_site, wait_until
 from tests.faults.stall import Stall, stall
 from tests.nodes import Account, Ledger, PostgreSQLCluster, RabbitMQCluster, RabbitMQNode
+from tests.outbox.crash.crash import Plan, crash
+from tests.outbox.crash.family import Family
+from tests.outbox.crash.memory import watch_memory
+from tests.outbox.crash.outage import outage
+from tests.outbox.crash.takeover import WAYS, take_over
 
 # Those that the queues of the load survive.
 RANDOM = (
@@ -69,6 +76,13 @@ RETRY = 0.02  # seconds until a message that was certainly not sent is published
 MOST_GROWTH = 100 * 2**20
 LONGEST_REFUSAL = 0.001  # seconds
 CLUSTER_RECOVERY = 3.0  # seconds
+CRASHES = Plan(seconds=75.0, kills=100, broker_kills=3, terminations=30, stopped=60.0)
+LEASE = 5.0  # seconds, of the takeovers
+TAKEOVERS = 3  # of each kind
+RELEASED = 0.5  # seconds until another relay sends after SIGTERM
+ORDERS = 50.0  # a second
+CAUGHT_UP = 5.0  # seconds until all is sent that was ordered while the broker was away
+MOST_OF_RELAY = 20 * 2**20
 COLUMNS = (
     *("attempted", "acked", "refused", "unknown", "found", "ghosts"),
     *("lost", "duplicated", "disowned", "strays", "wrong_class", "hung"),
@@ -327,11 +341,67 @@ def cluster(options: argparse.Namespace) -> Iterator[Row]:
             yield row(f"cluster: {case} lost", account, notes=said(recoveries), problems=too_late(recoveries))
 
 
+def crashes(options: argparse.Namespace) -> Iterator[Row]:
+    """Kill writers, relays and the broker, end connections of the database, stop the relay that leads."""
+    with running_family(LEASE=2.0, GRACE=1.0, BATCH=100, BACKOFF=(0.2, 1.0)) as family:
+        account, struck = crash(family, CRASHES, options.seed)
+    yield Row(
+        name=f"outbox: {CRASHES.seconds:g} s of crashes",
+        notes=f"seed {options.seed}, {account}; {', '.join(f'{n} x {what}' for what, n in struck.items())}",
+        problems=tuple(f"{what}: {count}" for what, count in account.violations.items()),
+    )
+
+
+def takeovers(options: argparse.Namespace) -> Iterator[Row]:
+    """Lose the relay that leads, in every way."""
+    with running_family(LEASE=LEASE) as family:
+        for way in WAYS:
+            bar = RELEASED if way == "SIGTERM" else LEASE + 2.0
+            took = [take_over(family, way) for _ in range(TAKEOVERS)]
+            recoveries = [(way, max(took), bar)]
+            yield Row(
+                name=f"outbox: leader lost by {way}, LEASE {LEASE:g} s",
+                notes=f"{said(recoveries)} of {', '.join(f'{each:.2f}' for each in took)}",
+                problems=tuple(too_late(recoveries)),
+            )
+
+
+def outages(options: argparse.Namespace) -> Iterator[Row]:
+    """Take the broker away from a site that takes orders all the time."""
+    with running_family() as family:
+        seen = outage(family, options.outage, ORDERS)
+    recoveries = [("outage", seen.gone_after, CAUGHT_UP)]
+    yield Row(
+        name=f"outbox: broker away for {options.outage:g} s, {ORDERS:g} orders/s",
+        notes=str(seen),
+        problems=(
+            *([f"failed requests: {Counter(seen.failed)}"] if seen.failed else []),
+            *([f"lost: {seen.lost}"] if seen.lost else []),
+            *too_late(recoveries),
+        ),
+    )
+
+
+def memory(options: argparse.Namespace) -> Iterator[Row]:
+    """Watch the memory of a relay before many messages."""
+    with running_family(queue_arguments={"x-max-length": 1000}) as family:
+        seen = watch_memory(family, options.pending)
+    yield Row(
+        name=f"outbox: {options.pending:,} messages wait",
+        notes=f"{options.pending / seen.seconds:,.0f}/s, {seen}",
+        problems=(f"it grew by {seen.growth / 2**20:.0f} MB",) if seen.growth > MOST_OF_RELAY else (),
+    )
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "restarts": restarts,
     "faults": faults,
     "stall": stalls,
     "cluster": cluster,
+    "outbox": crashes,
+    "outbox-takeover": takeovers,
+    "outbox-outage": outages,
+    "outbox-memory": memory,
 }
 
 Recovery = tuple[str, float, float]  # what happened, the time without a confirm after it, and its bar
@@ -367,6 +437,18 @@ def running_node() -> Iterator[RabbitMQNode]:
     with contextlib.closing(RabbitMQNode()) as node:
         node.start()
         yield node
+
+
+@contextlib.contextmanager
+def running_family(**outbox: object) -> Iterator[Family]:
+    """Have the processes of an outbox, whatever TEST_DATABASE is."""
+    with (
+        running_node() as node,
+        contextlib.closing(PostgreSQLCluster(int(settings.POSTGRESQL_PORT))) as postgresql,
+    ):
+        postgresql.start()
+        with Family(node, postgresql, **outbox) as family:
+            yield family
 
 
 @contextlib.contextmanager
@@ -422,6 +504,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=float, default=600, help="seconds of random faults")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--stall", type=float, default=300, help="seconds of each stall")
+    parser.add_argument("--outage", type=float, default=60, help="seconds without a broker, in outbox-outage")
+    parser.add_argument("--pending", type=int, default=1_000_000, help="messages, in outbox-memory")
     return parser.parse_args()
 
 

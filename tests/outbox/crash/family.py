@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,13 +24,32 @@ ROOT = Path(__file__).parent.parent.parent.parent
 BORN = 30.0  # seconds within which a process is there, or gone
 RELAY = ("faststream_relay", "--verbosity=0")
 _NAME = "crash"
+_ROWS = """
+INSERT INTO faststream_outbox (
+    broker, state, ordering_key, message_id, exchange, routing_key, body, properties, created_at, attempts,
+    last_error
+)
+SELECT
+    'default', 0, %s, gen_random_uuid(), '', %s, convert_to(repeat('x', 300), 'UTF8'),
+    '{"correlation_id":"c","timestamp":{"~":"datetime","v":"2026-01-01T00:00:00+00:00"}}',
+    extract(epoch FROM now()), 0, ''
+FROM generate_series(1, %s)
+"""
 
 
 class Family:
     """Writers and relays with a database of their own; for one thread."""
 
-    def __init__(self, node: RabbitMQNode, postgresql: PostgreSQLCluster, **outbox: object) -> None:
+    def __init__(
+        self,
+        node: RabbitMQNode,
+        postgresql: PostgreSQLCluster,
+        *,
+        queue_arguments: Mapping[str, object] | None = None,
+        **outbox: object,
+    ) -> None:
         self.node = node
+        self._queue_arguments = queue_arguments
         self._postgresql = postgresql
         entry = {"URL": node.url(), "ON_COMMIT": "outbox", "OUTBOX": outbox}
         self.environment = {
@@ -54,7 +73,7 @@ class Family:
             stack.callback(self._postgresql.execute, f"DROP DATABASE {_NAME} WITH (FORCE)")
             self.database = stack.enter_context(psycopg.connect(self._postgresql.url(_NAME), autocommit=True))
             self.node.recover()
-            self.node.declare_queue(QUEUE)
+            self.node.declare_queue(QUEUE, arguments=self._queue_arguments)
             stack.callback(self.node.delete_queue, QUEUE)
             stack.callback(self.node.recover)
             log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"
@@ -87,6 +106,14 @@ class Family:
         """End a process as a power failure does."""
         self.send(name, signal.SIGKILL)
         self.wait(name, -signal.SIGKILL)
+
+    def end(self, name: str) -> None:
+        """Kill it, unless it has ended somehow."""
+        with contextlib.suppress(ProcessLookupError):
+            self.send(name, signal.SIGKILL)
+        pid = self._pids.pop(name)
+        with self._has_ended:
+            self._has_ended.wait_for(lambda: pid in self.ended, BORN)
 
     def wait(self, name: str, status: int = 0, timeout: float = BORN) -> None:
         """Wait until it has ended, with this exit code."""
@@ -123,10 +150,23 @@ class Family:
         found = self.database.execute(sql).fetchone()  # type: ignore[call-overload]
         return found and found[0]
 
+    def listening(self) -> int:
+        """Count the relays that wait for notifications."""
+        count: int = self.ask(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN %'"
+        )
+        return count
+
     def left(self) -> int:
         """Count the rows that wait, or are dead."""
         count: int = self.ask("SELECT count(*) FROM faststream_outbox")
         return count
+
+    def store(self, count: int, key: str = "") -> None:
+        """Insert so many messages that are the relay's, and wake it."""
+        self.database.execute(_ROWS, [key, QUEUE, count])
+        self.database.execute("SELECT pg_notify('faststream_outbox', 'default')")
 
     def terminate_connections(self, count: int) -> int:
         """End so many of the connections to the database, but not ours."""

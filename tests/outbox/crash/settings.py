@@ -6,6 +6,8 @@ import os
 from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES
 
-DATABASES = {"default": {**DATABASES["default"], "NAME": os.environ["CRASH_DATABASE"]}}
+DATABASES = {
+    "default": {**DATABASES["default"], "NAME": os.environ["CRASH_DATABASE"], "ATOMIC_REQUESTS": True}
+}
 FASTSTREAM = {"default": json.loads(os.environ["CRASH_FASTSTREAM"])}
 ROOT_URLCONF = "tests.processes.urls"
