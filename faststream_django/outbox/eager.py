@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from faststream_django.guard import runs_tests
 from faststream_django.loop.backlog import Backlog, Limits
@@ -39,6 +42,13 @@ def hand_over(stored: list[Outgoing], robust: bool) -> None:  # noqa: ARG001, FB
         logger.exception("count=%d state=left-to-relay", len(rows))
 
 
+class _Here(threading.local):
+    """What is the thread's own, and not of the one that it had before a fork."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, BaseDatabaseWrapper] = {}
+
+
 class Eager:
     """The thread that sends what many transactions left together."""
 
@@ -46,6 +56,7 @@ class Eager:
         self._backlog: Backlog[Stored] = Backlog("faststream_django.outbox", self, limits)
         self._resting: dict[str, float] = {}
         """The brokers that were away, and until when they are left alone."""
+        self._here = _Here()
 
     def put(self, rows: Sequence[Stored]) -> None:
         """Leave the rows to the thread, as many as there is room for."""
@@ -62,18 +73,38 @@ class Eager:
     def take(self, rows: list[Stored]) -> None:
         now = time.monotonic()
         resting = {alias for alias, until in self._resting.items() if until > now}
-        usable = {using for using in {each.using for each in rows} if _prepare(using)}
+        usable = {using for using in {each.using for each in rows} if self._prepare(using)}
         away = send_rows(
             each for each in rows if each.using in usable and not (each.is_eager and each.broker in resting)
         )
         self._resting |= dict.fromkeys(away, time.monotonic() + RESTING)
 
     def rest(self) -> None:
-        for connection in connections.all(initialized_only=True):
+        while self._here.connections:
+            _, connection = self._here.connections.popitem()
             connection.close()
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(connection))
 
     def weigh(self, row: Stored) -> int:
         return len(row.message.body) if row.is_eager else 0
+
+    def _prepare(self, using: str) -> bool:
+        """Have the thread's own connection in order, as a request has; return False if there is none."""
+        connection = connections[using]
+        if using not in self._here.connections:
+            # Never freed in the child of a fork without Python's hooks (uWSGI): it would close the parent's.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            self._here.connections[using] = connection
+        try:
+            # An age of 0 is for requests: the thread keeps its connection as long as there is work.
+            if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"]:
+                connection.close_if_unusable_or_obsolete()
+            if not connection.get_autocommit():
+                connection.set_autocommit(True)
+        except Error as error:
+            logger.warning("using=%s state=left-to-relay reason=%s", using, type(error).__name__)
+            return False
+        return True
 
 
 eager = Eager()
@@ -89,18 +120,3 @@ def _sends_here(rows: Iterable[Stored]) -> bool:
 def _is_in_memory(connection: Any) -> bool:
     """Tell whether each thread has a database of its own."""
     return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
-
-
-def _prepare(using: str) -> bool:
-    """Have the thread's own connection in order, as a request has; return False if there is none."""
-    connection = connections[using]
-    try:
-        # An age of 0 is for requests: the thread keeps its connection as long as there is work.
-        if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"]:
-            connection.close_if_unusable_or_obsolete()
-        if not connection.get_autocommit():
-            connection.set_autocommit(True)
-    except Error as error:
-        logger.warning("using=%s state=left-to-relay reason=%s", using, type(error).__name__)
-        return False
-    return True
