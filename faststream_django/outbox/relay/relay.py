@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from django.db import Error, connections
@@ -15,6 +16,7 @@ from faststream_django.outbox.relay.batches import Batches
 from faststream_django.outbox.relay.lease import Lease
 from faststream_django.outbox.relay.pruning import Pruning
 from faststream_django.outbox.wakeup import LEASES, Listener
+from faststream_django.registry import brokers
 
 __all__ = ["Relay"]
 
@@ -58,6 +60,7 @@ class Relay:
         try:
             while not stopping.is_set():
                 try:
+                    brokers[self.alias].start()  # so that what comes first does not wait for it
                     self._connect()
                     self._stand_by(listener, stopping)
                     errors = 0
@@ -87,17 +90,28 @@ class Relay:
                 if waited > patience or stopping.wait(POLL):
                     return False
             batches.prepare()
-            while not stopping.is_set():
-                if self.lease.is_due and not self.lease.renew():
-                    return False
-                batch = batches.relay()
-                if batch.outage is not None:
-                    raise batch.outage
-                if not batch.settled:
-                    break
-            return True
+            return self._send_all(batches, stopping)
         finally:
             self._end(batches)
+
+    def _send_all(self, batches: Batches, stopping: threading.Event) -> bool:
+        """Send what is due; return False if another one leads. An outage may last as long as TIMEOUT."""
+        patience = broker_settings(self.alias).timeout
+        deadline = time.monotonic() + patience
+        while not stopping.is_set():
+            if self.lease.is_due and not self.lease.renew():
+                return False
+            batch = batches.relay()
+            self._note(batch.outage)
+            if batch.outage is None or batch.settled:
+                deadline = time.monotonic() + patience
+            if batch.outage is None and not batch.settled:
+                return True
+            if batch.outage is not None:
+                if time.monotonic() > deadline:
+                    raise batch.outage
+                self._pause(stopping)
+        return True
 
     def _batches(self, stopping: threading.Event) -> Batches:
         return Batches(self.using, self.alias, self.lease, stopping, size=self._size)
