@@ -1,7 +1,7 @@
 """What can be sent: one statement, which reads a range of an index for each state.
 
 Whatever the statistics say: they are those of an empty table when it matters. The ranges are written so that
-the planner takes the index that is meant; see tests/outbox/relay/test_reading.py.
+the planner takes the index that is meant; tests/outbox/relay prove it.
 """
 
 from __future__ import annotations
