@@ -11,6 +11,8 @@ from tests.nodes import PostgreSQLCluster, RabbitMQNode, free_port
 
 __all__ = ["Servers"]
 
+_DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
+
 
 class Servers:
     """One RabbitMQ node, and a PostgreSQL cluster where somebody needs it; gone at the end of the block."""
@@ -53,4 +55,6 @@ class Servers:
         text = f"RabbitMQ {self.node.ctl('version').strip()}, with one scheduler"
         if self._cluster is None:
             return text
-        return f"{text}, and PostgreSQL {self._cluster.version()} with its defaults (fsync on)"
+        version = self._cluster.setting("server_version").split()[0]
+        durability = [f"{name} {self._cluster.setting(name)}" for name in _DURABILITY]
+        return f"{text}, and PostgreSQL {version}, {', '.join(durability)}"

@@ -74,11 +74,12 @@ class PostgreSQLCluster:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(sql)
 
-    def version(self) -> str:
+    def setting(self, name: str) -> str:
+        """Ask the cluster for what it runs with."""
         import psycopg
 
         with psycopg.connect(self.url(USER)) as connection:
-            return connection.info.parameter_status("server_version").split()[0]
+            return connection.execute("SELECT current_setting(%s)", [name]).fetchone()[0]
 
     def url(self, database: str = DATABASES[0]) -> str:
         return f"postgresql://{USER}@{LOOPBACK}:{self.port}/{database}"

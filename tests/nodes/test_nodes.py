@@ -15,7 +15,7 @@ import pytest
 from django.db import connections
 
 from tests.conftest import ROOT
-from tests.nodes import MariaDBServer, OwnedProcess, free_port
+from tests.nodes import MariaDBServer, OwnedProcess, PostgreSQLCluster, RabbitMQNode, free_port
 
 OTHER_PORTS = ("RABBITMQ_DIST_PORT", "ERL_EPMD_PORT")
 
@@ -172,6 +172,25 @@ def test_mariadb_leaves_no_files_behind():
     server.close()
 
     assert not server.directory.exists()
+
+
+@pytest.mark.usefixtures("postgresql")
+@pytest.mark.parametrize(("is_durable", "fsync"), [(False, "off"), (True, "on")])
+def test_postgresql_syncs_what_is_committed_if_it_is_to_be_durable(is_durable, fsync):
+    with contextlib.closing(PostgreSQLCluster(free_port(), is_durable=is_durable)) as cluster:
+        cluster.start()
+
+        assert cluster.setting("fsync") == fsync
+
+
+@pytest.mark.usefixtures("rabbitmq")
+def test_a_node_with_a_stomp_port_speaks_stomp():
+    with contextlib.closing(RabbitMQNode(stomp_port=free_port())) as node:
+        node.start()
+
+        with socket.create_connection(("127.0.0.1", node.stomp_port), timeout=10) as client:
+            client.sendall(b"CONNECT\nlogin:guest\npasscode:guest\naccept-version:1.2\nhost:/\n\n\0")
+            assert client.recv(9) == b"CONNECTED"
 
 
 @pytest.mark.postgresql
