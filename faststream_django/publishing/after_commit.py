@@ -51,9 +51,9 @@ def publish_on_commit(
     With ``"ON_COMMIT": "outbox"`` the message is a row of the transaction: once that has committed, the
     message is delivered at least once, whatever becomes of this process or the broker. Raises
     OutboxNotReady if the database has no table for it; ``robust`` changes nothing, as no message is lost.
-    Messages with the same ``ordering_key`` (a str of
-    at most 255 bytes) are delivered in the order of the calls, over all processes; ``deliver_at``, an aware
-    datetime, is the moment before which the message does not leave.
+    Messages with the same ``ordering_key`` (a str of at most 255 bytes) are delivered in the order of the
+    calls, over all processes; ``deliver_at``, an aware datetime, is the moment before which the message
+    does not leave.
 
     With ``"ON_COMMIT": "memory"``, the default, this process sends the messages of a transaction after the
     commit, together and in the order of the calls, and outside a transaction at once. If delivery
