@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from faststream_django.backends.base import NotSent, Publication, Session, Settled, Verdict
@@ -16,7 +17,7 @@ from faststream_django.backends.rabbit.backend import RabbitBackend
 from faststream_django.backends.rabbit.errors import explained, publish_error
 from faststream_django.backends.rabbit.properties import basic_publish
 from faststream_django.backends.rabbit.topology import Topology, declare_now
-from faststream_django.exceptions import MessageUnroutable, PublishTimeout
+from faststream_django.exceptions import BrokerUnavailable, MessageUnroutable, PublishTimeout
 
 if TYPE_CHECKING:
     from faststream_django.conf.entries import BrokerSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryBackend", "MemorySession"]
 
+STOPPED = "the embedded broker was stopped"
 FLOW_PAUSE, FLOW_STEP = 0.05, 0.002
 """Seconds that a message waits at most while the subscribers are far behind, and between two looks."""
 
@@ -34,10 +36,14 @@ class MemoryBackend(RabbitBackend):
 
     async def connect(self, url: str) -> Session:
         server = MemoryServer.get(url)
+        if server.is_stopped:
+            raise BrokerUnavailable(STOPPED)
         session = MemorySession(server)
         await session.open(self.settings)
         if MemoryServer.on_connect is not None:
             await MemoryServer.on_connect(server, self.settings)
+        if not server.attend(session, session.lose_from_any_thread):
+            raise BrokerUnavailable(STOPPED)
         return session
 
 
@@ -45,7 +51,8 @@ class MemorySession(Session):
     """A publisher on the embedded broker: a message is confirmed once it is in its queues."""
 
     def __init__(self, server: MemoryServer) -> None:
-        self.closed = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.closed = self._loop.create_future()
         # It answers what the topology and the channel ask of aiormq's connection.
         self._connection: Any = MemoryConnection(server)
         self._server = server
@@ -119,6 +126,14 @@ class MemorySession(Session):
                 await asyncio.sleep(FLOW_STEP)
 
     async def close(self) -> None:
+        self._server.leave(self)
         await self._connection.close()
+        self._end("closed")
+
+    def lose_from_any_thread(self) -> None:
+        with suppress(RuntimeError):  # its loop is closed, and it with it
+            self._loop.call_soon_threadsafe(self._end, STOPPED)
+
+    def _end(self, why: str) -> None:
         if not self.closed.done():
-            self.closed.set_result("closed")
+            self.closed.set_result(why)

@@ -61,6 +61,8 @@ class MemoryServer:
         self.lock = threading.RLock()
         self._queues: dict[str, Queue] = {}
         self._exchanges = Exchanges(self._queues)
+        self.is_stopped = False
+        self._on_stop: dict[object, Callable[[], object]] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryServer 'memory://{self.name}'>"
@@ -79,6 +81,36 @@ class MemoryServer:
         for (process, _), server in tuple(cls._servers.items()):
             if process == os.getpid():
                 server.purge()
+
+    # Outages
+
+    def stop(self) -> None:
+        """Take the broker away: publishers lose their connection, and get no other before start().
+
+        The queues keep what they hold, and subscribers go on with it.
+        """
+        with self.lock:
+            self.is_stopped = True
+            lost = tuple(self._on_stop.values())
+            self._on_stop.clear()
+        for tell in lost:
+            tell()
+
+    def start(self) -> None:
+        """Bring the broker back after stop()."""
+        self.is_stopped = False
+
+    def attend(self, publisher: object, on_stop: Callable[[], object]) -> bool:
+        """Have `on_stop` called, in any thread, when the broker is stopped; return False if it is."""
+        with self.lock:
+            if not self.is_stopped:
+                self._on_stop[publisher] = on_stop
+            return not self.is_stopped
+
+    def leave(self, publisher: object) -> None:
+        """Forget what attend() was told."""
+        with self.lock:
+            self._on_stop.pop(publisher, None)
 
     # Inspection
 

@@ -6,7 +6,7 @@ from faststream_django.backends.base import NotSent, Publication
 from faststream_django.backends.memory import MemoryBackend
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.conf import broker_settings_from
-from faststream_django.exceptions import MessageRejected, MessageUnroutable
+from faststream_django.exceptions import BrokerUnavailable, MessageRejected, MessageUnroutable
 from faststream_django.messages import Message
 
 
@@ -106,3 +106,32 @@ def test_closed_session_sends_nothing(url):
     with pytest.raises(NotSent):
         asyncio.run(publish())
     assert MemoryServer.get(url).count("q") == 0
+
+
+def test_stopped_broker_loses_its_publishers_and_takes_no_others(url):
+    async def publish():
+        server = MemoryServer.get(url)
+        session = await connect(url, QUEUES={"orders": {}})
+
+        server.stop()
+
+        assert await session.closed == "the embedded broker was stopped"
+        with pytest.raises(NotSent):
+            await send(session, queue="orders")
+        with pytest.raises(BrokerUnavailable, match="was stopped"):
+            await connect(url)
+        server.start()
+        await send(await connect(url), queue="orders")
+        await session.close()
+
+    asyncio.run(publish())
+
+    assert MemoryServer.get(url).count("orders") == 1
+
+
+def test_broker_is_stopped_after_the_loop_of_a_publisher_has_ended(url):
+    asyncio.run(connect(url))
+
+    MemoryServer.get(url).stop()
+
+    assert MemoryServer.get(url).is_stopped
