@@ -57,6 +57,16 @@ def prepare():
         call_command("migrate", verbosity=0, skip_checks=False)
     except CommandError as error:
         raise CannotServe(str(error)) from error
+    create_demo_user()
+
+
+def create_demo_user():
+    """For the admin of this demo, which nobody else can reach: it listens on the loopback interface only."""
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model().objects
+    if not users.filter(username="demo").exists():
+        users.create_superuser("demo", password="demo")
 
 
 def serve(options):
@@ -107,7 +117,7 @@ class Worker:
 
     def __enter__(self):
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("manage.py"), "faststream_worker"],
+            [sys.executable, Path(__file__).with_name("manage.py"), "faststream_worker", "--relay"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Ctrl-C goes to a whole process group; we tell the worker ourselves, once.

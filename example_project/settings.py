@@ -19,13 +19,23 @@ FASTSTREAM = {
             # Gets every event whose routing key is "stock." and one more word.
             "stock": {"bind": {"events": "stock.*"}},
         },
+        # publish_on_commit() stores its message in the transaction: it is delivered even if the broker, or
+        # this process, is gone in the moment of the commit.
+        "ON_COMMIT": "outbox",
+        # A real shop is more patient with a message that the broker refuses: these are 10 and (1, 600).
+        "OUTBOX": {"MAX_ATTEMPTS": 3, "BACKOFF": (0.5, 2)},
     },
 }
 
 INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
     "django.contrib.messages",
+    "django.contrib.sessions",
     "django.contrib.staticfiles",
     "faststream_django",
+    "faststream_django.outbox",
     "shop",
 ]
 
@@ -68,7 +78,9 @@ SECRET_KEY = "only for the example"
 
 ROOT_URLCONF = "shop.urls"
 MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
@@ -76,7 +88,13 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.contrib.messages.context_processors.messages"]},
+        "OPTIONS": {
+            "context_processors": [
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.request",
+            ]
+        },
     }
 ]
 STATIC_URL = "static/"

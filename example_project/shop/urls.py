@@ -1,3 +1,4 @@
+from django.contrib import admin
 from django.contrib.staticfiles.views import serve
 from django.urls import path
 
@@ -10,6 +11,9 @@ urlpatterns = [
     path("orders/declined/", views.decline_order, name="decline-order"),
     path("newsletters/", views.send_newsletter, name="send-newsletter"),
     path("nowhere/", views.publish_to_nowhere, name="publish-to-nowhere"),
+    path("nobody/", views.leave_for_nobody, name="leave-for-nobody"),
+    path("broker/", views.switch_broker, name="switch-broker"),
+    path("admin/", admin.site.urls),
     # The page has two files and should look right on any server. A real project has them collected.
     path("static/<path:path>", serve, {"insecure": True}),
 ]

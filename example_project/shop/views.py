@@ -8,13 +8,15 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from faststream_django import apublish, publish, publish_on_commit
+from faststream_django.backends.memory import MemoryServer
 from faststream_django.exceptions import PublishError
+from faststream_django.outbox.models import OutboxMessage, State
 
 from .events import Newsletter, OrderPlaced
 from .forms import OrderForm
 from .models import Activity, Order, Product
 
-SHOWN_ORDERS, SHOWN_ACTIVITIES = 5, 50
+SHOWN_ORDERS, SHOWN_ACTIVITIES, SHOWN_ROWS = 5, 50, 6
 
 
 class CardDeclined(Exception):
@@ -81,6 +83,28 @@ def publish_to_nowhere(request):
     return redirect("index")
 
 
+@require_POST
+def leave_for_nobody(request):
+    publish_on_commit({"hello": "anybody there?"}, "no.such.queue")
+    messages.warning(
+        request, "The message is in the outbox. Nobody takes it, so it is dead after three attempts."
+    )
+    return redirect("index")
+
+
+@require_POST
+def switch_broker(request):
+    """Take the embedded broker away, or bring it back."""
+    broker = MemoryServer.get(settings.FASTSTREAM["default"]["URL"])
+    if broker.is_stopped:
+        broker.start()
+        messages.success(request, "The broker is back: what waits in the outbox leaves now.")
+    else:
+        broker.stop()
+        messages.warning(request, "The broker is away. Place an order: its message waits in the outbox.")
+    return redirect("index")
+
+
 @require_GET
 def live(request):
     """What the page asks for every second."""
@@ -102,7 +126,22 @@ def _page(request, form, status=200):
 def _news():
     orders = Order.objects.select_related("product").order_by("-pk")[:SHOWN_ORDERS]
     activities = Activity.objects.order_by("-happened_at", "-pk")[:SHOWN_ACTIVITIES]
+    rows = OutboxMessage.objects.order_by("-pk")
     return {
+        "broker": "away" if _is_away() else "there",
+        "outbox": {
+            "waiting": rows.filter(state__lt=State.DEAD).count(),
+            "sent": Activity.objects.filter(kind=Activity.Kind.PUBLISHED).count(),
+            "dead": rows.filter(state__gte=State.DEAD).count(),
+            "rows": [
+                {
+                    "destination": row.exchange or row.routing_key,
+                    "state": "dead" if row.state >= State.DEAD else "waiting",
+                    "attempts": row.attempts,
+                }
+                for row in rows[:SHOWN_ROWS]
+            ],
+        },
         "stock": {product.pk: product.stock for product in Product.objects.all()},
         "orders": [
             {
@@ -133,3 +172,9 @@ def _broker():
     """Describe the broker without its URL, which holds a password."""
     url = urlsplit(settings.FASTSTREAM["default"]["URL"])
     return "memory://" if url.scheme == "memory" else url.hostname
+
+
+def _is_away():
+    """Tell whether the embedded broker was taken away; whether RabbitMQ is there, its messages tell."""
+    url = settings.FASTSTREAM["default"]["URL"]
+    return urlsplit(url).scheme == "memory" and MemoryServer.get(url).is_stopped

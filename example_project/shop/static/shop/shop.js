@@ -23,6 +23,16 @@ function orderRow(order) {
   return item;
 }
 
+function outboxRow(each) {
+  const item = row("row", {
+    ".destination": each.destination,
+    ".attempts": each.attempts ? `${each.attempts} of 3 attempts` : "",
+    ".status": each.state,
+  });
+  item.dataset.state = each.state;
+  return item;
+}
+
 function activityRow(activity) {
   const item = row("activity", {
     ".kind": `${ARROWS[activity.kind]} ${activity.kind}`,
@@ -41,6 +51,11 @@ function activityRow(activity) {
 function show(news) {
   byId("orders").replaceChildren(...news.orders.map(orderRow));
   byId("no-orders").hidden = news.orders.length > 0;
+  for (const state of ["waiting", "sent", "dead"]) byId(state).textContent = news.outbox[state];
+  byId("rows").replaceChildren(...news.outbox.rows.map(outboxRow));
+  const button = byId("switch");
+  if (button) button.textContent = news.broker === "away" ? "Bring the broker back" : "Take the broker away";
+  document.querySelector(".broker").classList.toggle("away", news.broker === "away");
   for (const [product, stock] of Object.entries(news.stock)) {
     document.querySelector(`[data-stock="${product}"]`).textContent = stock;
   }
