@@ -62,6 +62,8 @@ LOGGING = {
     "loggers": {
         # DEBUG shows every message that was confirmed.
         "faststream_django": {"level": "INFO"},
+        # INFO tells when a relay begins to lead.
+        "faststream_django.outbox": {"level": "WARNING"},
         # The drivers report every attempt to reconnect; faststream_django says once what is wrong.
         "aiormq": {"level": "CRITICAL"},
         "aio_pika": {"level": "CRITICAL"},

@@ -237,6 +237,39 @@ def test_a_rollback_publishes_nothing(start):
     assert [order["number"] for order in news["orders"]] == [number]
 
 
+def test_an_order_waits_in_the_outbox_while_the_broker_is_away(start):
+    shop = start()
+
+    shop.post("broker/")
+    number = shop.order()
+
+    news = shop.wait_for(lambda news: news["outbox"]["waiting"] == 2)
+    assert news["broker"] == "away"
+    assert [order["status"] for order in news["orders"]] == ["placed"]
+
+    _, page = shop.post("broker/")
+
+    assert "The broker is back" in page
+    news = shop.wait_for(is_handled(number), timeout=40)
+    assert shop.wait_for(lambda news: news["outbox"]["waiting"] == 0)["outbox"]["dead"] == 0
+
+
+def test_a_message_that_nobody_takes_is_dead_and_in_the_admin(start):
+    shop = start()
+
+    shop.post("nobody/")
+
+    news = shop.wait_for(lambda news: news["outbox"]["dead"] == 1, timeout=60)
+    assert news["outbox"]["rows"] == [{"destination": "no.such.queue", "state": "dead", "attempts": 3}]
+    login = shop.get("admin/login/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login)[1]
+    form = {"csrfmiddlewaretoken": token, "username": "demo", "password": "demo"}
+    form["next"] = "/admin/faststream_outbox/outboxmessage/"
+    status, page = shop.request("admin/login/", urllib.parse.urlencode(form).encode())
+    assert status == 200
+    assert "no.such.queue" in page
+
+
 def test_an_unroutable_message_shows_its_error(shop):
     _, page = shop.post("nowhere/")
 
@@ -380,7 +413,7 @@ def test_every_button_shows_its_code():
     page = (EXAMPLE / "shop/templates/shop/index.html").read_text()
 
     cards = re.findall(r"<article.*?</article>", page, re.DOTALL)
-    assert len(cards) == 4
+    assert len(cards) == 6
     assert all("<button" in card and "<pre" in card for card in cards)
 
 
@@ -417,15 +450,18 @@ def test_its_own_tests_pass_without_a_broker():
 
 def test_an_asgi_server_serves_it(tmp_path):
     port = free_port()
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "settings",
+        "SHOP_DATABASE": str(tmp_path / "shop.sqlite3"),
+    }
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+    subprocess.run(migrate, cwd=EXAMPLE, env=env, check=True, timeout=60)
     server = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level=warning", "asgi:application"],
         cwd=EXAMPLE,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": "settings",
-            "SHOP_DATABASE": str(tmp_path / "shop.sqlite3"),
-        },
+        env=env,
         stderr=subprocess.PIPE,
         text=True,
     )

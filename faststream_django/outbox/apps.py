@@ -25,15 +25,16 @@ class OutboxConfig(AppConfig):
         """Let the verbs store messages; register the checks."""
         from faststream_django.outbox import eager
         from faststream_django.outbox.checks import check_databases, check_outbox, check_relays
-        from faststream_django.outbox.relay.in_process import start_again_after_fork
+        from faststream_django.outbox.relay.in_process import relay_in_process
         from faststream_django.outbox.writing import store_with
 
         def hand_over(stored: list[Outgoing], robust: bool) -> None:  # noqa: FBT001
-            start_again_after_fork()
+            relay_in_process()
             eager.hand_over(stored, robust)
 
         durable.install(partial(store_with, hand_over))
         # With the label of the core's checks, for commands that run these only.
         register(check_outbox, "faststream_django")
-        register(check_databases, Tags.database)
+        # Not by migrate, which checks databases before it makes the tables.
+        register(check_databases, Tags.database, deploy=True)
         register(check_relays, Tags.database, deploy=True)

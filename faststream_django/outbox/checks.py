@@ -36,13 +36,12 @@ def check_outbox(**kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django p
 
 
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
-    """Check the tables in the databases that are named, by migrate or by check --database."""
+    """Check the tables in the databases that are named, by check --deploy --database."""
     if not outbox_aliases():
         return []
     messages: list[CheckMessage] = []
     for using in databases or ():
         if _takes_rows(using):
-            # A warning: migrate, which would create the table, goes on after a warning only.
             messages += [_missing(using, table) for table in missing_tables(using)]
             messages += _check_autovacuum(connections[using])
     return messages

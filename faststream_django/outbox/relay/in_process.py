@@ -1,4 +1,4 @@
-"""The relays of the embedded brokers: in the server process that publishes, since no other reaches them."""
+"""The relays of the embedded brokers: in the process that publishes, since no other reaches them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faststream_django.guard import runs_tests
 from faststream_django.outbox.relay.pairs import embedded_pairs
 from faststream_django.outbox.relay.running import Relays
 
-__all__ = ["relay_in_process", "start_again_after_fork"]
+__all__ = ["relay_in_process"]
 
 logger = logging.getLogger("faststream_django.outbox")
 
@@ -19,22 +19,14 @@ EXITING = 2.0
 
 _relays: dict[int, Relays] = {}
 """By process id, so that a forked child finds nothing of its parent's."""
-_is_server = False
 
 
 def relay_in_process() -> None:
-    """Relay from now on for the embedded brokers that have an outbox, in this server. Never raises.
+    """Relay from now on for the embedded brokers that have an outbox, unless tests run. Never raises.
 
-    After a fork the child starts its own with its first message; of all of them one leads.
+    A forked child starts its own with its first message; of all of them one leads.
     """
-    global _is_server
-    _is_server = True
-    start_again_after_fork()
-
-
-def start_again_after_fork() -> None:
-    """Start the relays of a server process, unless that is done. Never raises."""
-    if not _is_server or os.getpid() in _relays or runs_tests():
+    if os.getpid() in _relays or runs_tests():
         return
     try:
         relays = Relays(embedded_pairs())
