@@ -17,7 +17,7 @@ COUNT, BATCH = 10_000, 100
 BY_ID, BY_DUE = "faststream_outbox_by_id", "faststream_outbox_by_due"
 
 
-@pytest.fixture(params=["empty", "fresh"])
+@pytest.fixture(params=["empty", "fresh", "millions"])
 def crowd(request):
     """Rows that are not to be sent, before and behind some that are; the statistics of before, or of now."""
     analyze(connection)
@@ -29,6 +29,9 @@ def crowd(request):
     fill(connection, COUNT, State.WAITING, due=FAR)
     if request.param == "fresh":
         analyze(connection)
+    if request.param == "millions" and connection.vendor == "postgresql":
+        with connection.cursor() as cursor:  # of rows, as it seems, about which nothing is known
+            cursor.execute("UPDATE pg_class SET relpages=1, reltuples=250 WHERE relname='faststream_outbox'")
     yield
     connection.close()  # a changed setting of the session
 
@@ -66,6 +69,16 @@ def test_reading_looks_at_hardly_more_than_it_returns(crowd, ready):
     returned = 2 * BATCH + min(ready, BATCH)
     assert pages_of(reader.read) < 60
     assert len(reader.read()) == returned
+
+
+@pytest.mark.postgresql
+def test_reading_begins_at_its_floor(crowd):
+    """What is below was deleted, and may be in the index for as long as a snapshot is held."""
+    reader = Reader("default", "default", BATCH)
+    reader.prepare()
+    last = OutboxMessage.objects.filter(state=State.READY).latest("id").pk
+
+    assert pages_of(lambda: reader.read(after=last - BATCH)) < 60
 
 
 @pytest.mark.engines("mariadb")
