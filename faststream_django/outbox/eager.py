@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -14,7 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from faststream_django.guard import runs_tests
 from faststream_django.loop.backlog import Backlog, Limits
-from faststream_django.outbox.sending import send_rows
+from faststream_django.outbox.resting import resting
+from faststream_django.outbox.sending import leave_to_relay, send_rows
 from faststream_django.outbox.writing import Stored
 from faststream_django.publishing.outgoing import Outgoing
 from faststream_django.registry import brokers
@@ -22,9 +22,6 @@ from faststream_django.registry import brokers
 __all__ = ["Eager", "eager", "hand_over"]
 
 logger = logging.getLogger("faststream_django.outbox")
-
-RESTING = 5.0
-"""Seconds in which the messages for a broker that was away are the relay's, lest they hold up others."""
 
 
 def hand_over(stored: list[Outgoing], robust: bool) -> None:  # noqa: ARG001, FBT001
@@ -54,8 +51,6 @@ class Eager:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._backlog: Backlog[Stored] = Backlog("faststream_django.outbox", self, limits)
-        self._resting: dict[str, float] = {}
-        """The brokers that were away, and until when they are left alone."""
         self._here = _Here()
 
     def put(self, rows: Sequence[Stored]) -> None:
@@ -71,13 +66,12 @@ class Eager:
         self._backlog.stop(timeout)
 
     def take(self, rows: list[Stored]) -> None:
-        now = time.monotonic()
-        resting = {alias for alias, until in self._resting.items() if until > now}
         usable = {using for using in {each.using for each in rows} if self._prepare(using)}
-        away = send_rows(
-            each for each in rows if each.using in usable and not (each.is_eager and each.broker in resting)
-        )
-        self._resting |= dict.fromkeys(away, time.monotonic() + RESTING)
+        rows = [each for each in rows if each.using in usable]
+        late = [each for each in rows if each.is_eager and each.broker in resting]
+        if late:  # stored before the broker was known to be away
+            leave_to_relay(late)
+        resting.add(send_rows(each for each in rows if not (each.is_eager and each.broker in resting)))
 
     def rest(self) -> None:
         while self._here.connections:

@@ -14,14 +14,15 @@ from faststream_django.connection.bulk import LOST, Chunk
 from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import InvalidMessage, MessageRejected, MessageUnroutable
 from faststream_django.messages.message import Message
-from faststream_django.outbox.models import OutboxMessage
+from faststream_django.outbox.engines import clock
+from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.rows import aged
 from faststream_django.outbox.wakeup import notify
 from faststream_django.outbox.writing import Stored
 from faststream_django.publishing.announcements import announce
 from faststream_django.registry import brokers
 
-__all__ = ["COUNTED", "delete_rows", "send_rows"]
+__all__ = ["COUNTED", "delete_rows", "leave_to_relay", "send_rows"]
 
 logger = logging.getLogger("faststream_django.outbox")
 
@@ -63,6 +64,27 @@ def delete_rows(using: str, ids: Sequence[int]) -> None:
             cursor.execute(_sql("DELETE", using, ids))
 
 
+def leave_to_relay(stored: Iterable[Stored]) -> None:
+    """Have the relay send at once what this process certainly has not sent. Never raises.
+
+    Otherwise the rows wait for the end of GRACE, also when the broker comes back before.
+    """
+    for using, rows in _grouped(stored, lambda each: each.using).items():
+        connection = connections[using]
+        name = connection.ops.quote_name
+        table, due, now = name(OutboxMessage._meta.db_table), name("due"), clock(connection)  # noqa: SLF001
+        condition = f"{name('state')} = {State.WAITING:d} AND {due} > {now} AND {name('id')} IN "
+        condition += f"({', '.join(str(each.row_id) for each in rows)})"
+        # SQLite may have given the id of a row that was rolled back to that of a later moment.
+        condition += f" AND {name('message_id')} IN ({', '.join(['%s'] * len(rows))})"
+        try:
+            with connection.cursor() as cursor:
+                sql = f"UPDATE {table} SET {due} = {now} WHERE {condition}"  # noqa: S608
+                cursor.execute(sql, [each.message.message_id for each in rows])
+        except Error as error:
+            logger.debug("using=%s state=not-left reason=%s", using, type(error).__name__)
+
+
 def is_replaced(alias: str) -> bool:
     """Tell whether a stand-in of a test takes the messages, also those that only the relay would send."""
     return brokers.are_replaced or isinstance(brokers[alias], StandIn)
@@ -71,6 +93,7 @@ def is_replaced(alias: str) -> bool:
 def _send(using: str, rows: Sequence[Stored]) -> set[str]:
     away: set[str] = set()
     done: list[int] = []
+    unsent: list[Stored] = []
     # A savepoint that was rolled back by hand takes its rows along, and Django keeps the callback.
     present = _twice(using, lambda: _present(using, [each.row_id for each in rows]))
     # SQLite gives its id to the next row then.
@@ -79,7 +102,7 @@ def _send(using: str, rows: Sequence[Stored]) -> set[str]:
     try:
         for alias, group in groups.items():
             try:
-                is_away = _send_group(alias, group, done)
+                is_away = _send_group(alias, group, done, unsent)
             except Exception:  # the settings of one broker may be wrong: the others go on
                 logger.exception("broker=%s count=%d state=left-to-relay", alias, len(group))
                 is_away = True
@@ -87,11 +110,16 @@ def _send(using: str, rows: Sequence[Stored]) -> set[str]:
                 away.add(alias)
     finally:
         _twice(using, lambda: delete_rows(using, done))
+    if unsent:
+        leave_to_relay(unsent)
     return away
 
 
-def _send_group(alias: str, rows: Sequence[Stored], done: list[int]) -> bool:
-    """Send rows of one broker and note which are done with; return whether the broker is away."""
+def _send_group(alias: str, rows: Sequence[Stored], done: list[int], unsent: list[Stored]) -> bool:
+    """Send rows of one broker and note which are done with; return whether the broker is away.
+
+    In that case note also which have certainly not been sent.
+    """
     settings, already = broker_settings(alias), len(done)
     feed = _Feed(rows, done, settings.outbox.grace, is_real=not is_replaced(alias))
     timeout = min(settings.timeout if each.timeout is None else each.timeout for each in rows)
@@ -102,7 +130,15 @@ def _send_group(alias: str, rows: Sequence[Stored], done: list[int]) -> bool:
         logger.warning("broker=%s count=%d state=left-to-relay reason=%r", alias, left, reason)
     else:
         logger.debug("broker=%s count=%d state=sent", alias, len(rows))
-    return any(isinstance(error, LOST) for error in errors.values())
+    if not any(isinstance(error, LOST) for error in errors.values()):
+        return False
+    unsent += feed.not_taken()
+    unsent += [
+        feed.sent[index]
+        for index, error in errors.items()
+        if isinstance(error, LOST) and not error.maybe_sent
+    ]
+    return True
 
 
 class _Feed:
@@ -115,7 +151,8 @@ class _Feed:
     def __init__(self, rows: Sequence[Stored], done: list[int], grace: float, *, is_real: bool) -> None:
         self._rows = rows
         self._done = done
-        self._sent: list[Stored] = []
+        self.sent: list[Stored] = []
+        """Those that were given to the connection, in that order."""
         self._is_real = is_real
         self._feeding = grace * FEEDING
         self.answering = grace - self._feeding
@@ -132,14 +169,19 @@ class _Feed:
             if message is None:
                 self._done.append(each.row_id)
             else:
-                self._sent.append(each)
+                self.sent.append(each)
                 yield message
+
+    def not_taken(self) -> list[Stored]:
+        """Return those that nobody asked for, since the ones before failed."""
+        taken = {each.row_id for each in self.sent}.union(self._done)
+        return [each for each in self._rows if each.row_id not in taken]
 
     def settle(self, chunk: Chunk) -> None:
         for publication in chunk.publications:
             error = chunk.errors.get(publication.index)
             if error is None:
-                self._done.append(self._sent[publication.index].row_id)
+                self._done.append(self.sent[publication.index].row_id)
             if error is None or isinstance(error, COUNTED):
                 announce(publication.message, publication.broker, error)
 

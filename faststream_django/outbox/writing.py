@@ -18,6 +18,7 @@ from faststream_django.messages.message import Message
 from faststream_django.outbox.engines import clock
 from faststream_django.outbox.inserting import Kind, batches, insert
 from faststream_django.outbox.models import OutboxMessage, State
+from faststream_django.outbox.resting import resting
 from faststream_django.publishing.on_commit import Send, defer
 from faststream_django.publishing.outgoing import Outgoing
 
@@ -61,6 +62,8 @@ def store_with(
     for_relay = for_relay or not (connection.in_atomic_block or connection.get_autocommit())
     settings = broker_settings(outgoing[0].broker).outbox
     is_eager = settings.eager and not (for_relay or ordering_key or deliver_at)
+    # Else the end of GRACE would be waited for, when the broker may be back long before.
+    is_eager = is_eager and outgoing[0].broker not in resting
     kind = Kind(
         broker=outgoing[0].broker,
         ordering_key=ordering_key,
