@@ -40,7 +40,13 @@ class MariaDBServer:
         self.directory = Path(tempfile.mkdtemp(prefix="tests-mariadb-"))
         if self._user:
             shutil.chown(self.directory, self._user)
-        self._env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+        self._env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C",
+            "TZ": "America/New_York",  # a server that is somewhere, and has summer time
+            # A server that starts removes what looks like temporary tables there, also those of another one.
+            "TMPDIR": str(self.directory),
+        }
         self._server: OwnedProcess | None = None
 
     @staticmethod
@@ -65,7 +71,6 @@ class MariaDBServer:
                 f"--port={self.port}",
                 f"--socket={self.directory / 'socket'}",  # it cannot do without
                 f"--pid-file={self.directory / 'pid'}",
-                f"--tmpdir={self.directory}",
                 "--character-set-server=utf8mb4",
                 *_FAST,
             ],
