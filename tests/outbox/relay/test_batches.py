@@ -13,6 +13,7 @@ from faststream_django.connection.stand_in import StandIn
 from faststream_django.exceptions import BrokerUnavailable, ConnectionLost, MessageUnroutable
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.relay import batches as batches_module
+from faststream_django.outbox.relay.row import Row
 from faststream_django.signals import message_failed, message_published, outbox_message_dead
 from tests.outbox.relay.hearing import heard
 from tests.publishing.verbs import bodies
@@ -278,6 +279,22 @@ def test_nothing_leaves_when_the_lease_has_little_time_left(outbox, batches, ins
 
     leader._lease.renew()
     leader.relay()
+    assert bodies(outbox.server) == [0]
+
+
+def test_feeding_stops_when_the_lease_runs_short(outbox, batches, insert, monkeypatch):
+    for number in range(3):
+        insert(number)
+    leader = batches()
+    message = Row.message
+
+    def late(self):
+        leader._lease._expires_at = time.monotonic() + 5
+        return message(self)
+
+    monkeypatch.setattr(Row, "message", late)
+
+    assert leader.relay().settled == 1
     assert bodies(outbox.server) == [0]
 
 
