@@ -77,7 +77,8 @@ class Family:
             stack.callback(self.node.delete_queue, QUEUE)
             stack.callback(self.node.recover)
             log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"
-            self._log = stack.enter_context(log.open("w+"))
+            # What the processes say.
+            self.log = stack.enter_context(log.open("w+"))
             self._nursery = self._open_nursery()
             stack.callback(self._close_nursery)
             self.start("migrate", "migrate", "--verbosity=0")
@@ -140,8 +141,8 @@ class Family:
         return next((name for name, each in self._pids.items() if each == pid), "")
 
     def last_words(self) -> str:
-        self._log.seek(0)
-        return "\n".join(self._log.read().splitlines()[-30:])
+        self.log.seek(0)
+        return "\n".join(self.log.read().splitlines()[-30:])
 
     # The database
 
@@ -185,7 +186,7 @@ class Family:
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=self.log,
             start_new_session=True,
             text=True,
         )

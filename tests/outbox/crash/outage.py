@@ -84,7 +84,10 @@ def _site(family: Family) -> Iterator[int]:
     """Run a web server; return its port."""
     port = free_port()
     server = subprocess.Popen(
-        [*GUNICORN, f"--bind=127.0.0.1:{port}"], env=family.environment, start_new_session=True
+        [*GUNICORN, f"--bind=127.0.0.1:{port}"],
+        env=family.environment,
+        stderr=family.log,
+        start_new_session=True,
     )
     try:
         wait_until(lambda: _answers(port), GIVEN_UP, "the site")
