@@ -87,6 +87,6 @@ def _aliases(named: list[str]) -> list[str]:
 
 def _embedded(alias: str) -> str:
     return (
-        f"Broker {shown(alias)} is the embedded one (memory://): the server process that publishes relays as "
+        f"Broker {shown(alias)} is the embedded one (memory://): the process that publishes relays as "
         "well, and no other process reaches it. Set its 'URL' to amqp://... to run a relay"
     )

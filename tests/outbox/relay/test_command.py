@@ -41,7 +41,7 @@ def refused(*arguments):
     [
         (["--broker", "order"], "has no broker 'order' (did you mean 'orders'?)"),
         (["--broker", "mails"], "Nothing is stored for broker 'mails'"),
-        (["--broker", "embedded"], "the server process that publishes relays as well"),
+        (["--broker", "embedded"], "the process that publishes relays as well"),
         (["--database", "defaults"], "DATABASES has no 'defaults'"),
         (["--batch-size", "0"], "--batch-size must be 1 to 5000, not 0"),
         (["--liveness", "/nowhere/alive"], "--liveness: "),
