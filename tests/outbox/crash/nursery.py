@@ -8,8 +8,8 @@ Reads lines of JSON: ["write", SECONDS] for a writer, or the arguments of manage
 
 import json
 import os
+import select
 import signal
-import sys
 
 import django
 from django.core.management import execute_from_command_line
@@ -24,22 +24,38 @@ def main() -> None:
     import faststream_django.outbox.management.commands.faststream_relay
     import faststream_django.outbox.relay.relay  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, tell_ends)
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            leave()
-            become(json.loads(line))
-            return
-        say(f"started {pid}")
-    os.killpg(0, signal.SIGKILL)
+    # A signal that comes just before a read would not interrupt it; what is written to a pipe is not missed.
+    bell, ring = os.pipe()
+    os.set_blocking(ring, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([0, bell], [], [])
+        if bell in ready:
+            os.read(bell, 4096)
+            tell_ends()
+        if 0 in ready:
+            # Whoever writes waits for the answer before the next line.
+            line = os.read(0, 4096)
+            if not line:
+                os.killpg(0, signal.SIGKILL)
+            pid = os.fork()
+            if not pid:
+                leave(bell, ring)
+                become(json.loads(line))
+                return
+            say(f"started {pid}")
 
 
-def leave() -> None:
+def leave(*pipe: int) -> None:
     """Have nothing more to do with the conversation of the parent."""
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for end in pipe:
+        os.close(end)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
 
 
@@ -52,7 +68,7 @@ def become(arguments: list[str]) -> None:
         execute_from_command_line(["manage.py", *arguments])
 
 
-def tell_ends(*_: object) -> None:
+def tell_ends() -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
