@@ -187,20 +187,16 @@ def test_server_that_does_not_vacuum_is_reported(configure):
 
 
 @pytest.mark.postgresql
-def test_server_without_autovacuum_is_reported(configure, postgresql, django_db_blocker):
-    from django.conf import settings
-
-    assert settings.DATABASE == "postgresql"
-    with django_db_blocker.unblock():
-        postgresql.execute("ALTER SYSTEM SET autovacuum = off")
+@pytest.mark.django_db(transaction=True)
+def test_server_without_autovacuum_is_reported(configure, postgresql):
+    postgresql.execute("ALTER SYSTEM SET autovacuum = off")
+    postgresql.execute("SELECT pg_reload_conf()")
+    try:
+        is_reported = _until(lambda: ids(check_databases(databases=["default"])) == ["W009"])
+    finally:
+        postgresql.execute("ALTER SYSTEM RESET autovacuum")
         postgresql.execute("SELECT pg_reload_conf()")
-        try:
-            deadline_reached = _until(lambda: ids(check_databases(databases=["default"])) == ["W009"])
-        finally:
-            postgresql.execute("ALTER SYSTEM RESET autovacuum")
-            postgresql.execute("SELECT pg_reload_conf()")
-            connection.close()
-    assert deadline_reached
+    assert is_reported
 
 
 def _until(condition, timeout=10.0):
