@@ -198,7 +198,7 @@ def test_worker_relays_what_its_handlers_and_others_store(site, tmp_path):
     site.execute(INSERT, "a", "relayed", PROPERTIES, 1, 3)
 
     worker.wait_until(lambda: len(worker.all_said("handled ")) == 3)
-    assert worker.all_said("handled ") == ["1", "2", "3"]
+    assert sorted(worker.all_said("handled ")) == ["1", "2", "3"]  # its handlers run side by side
     assert worker.terminate()[0] == 0
     assert site.leader is None
 
