@@ -212,7 +212,7 @@ work = Work()
 backlog = Backlog("tests", work, Limits(batch=1))
 
 def wait_for(*items):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while work.taken != list(items):
         assert time.monotonic() < deadline, work.taken
         time.sleep(0.001)

@@ -204,7 +204,10 @@ def test_terminated_database_connections_lose_and_repeat_nothing(outbox, eager):
 def test_connection_is_kept_while_busy_and_closed_when_idle(outbox, eager):
     def count():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+            cursor.execute(
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND backend_type = 'client backend'"
+            )
             return cursor.fetchall()
 
     pids = set()

@@ -4,7 +4,7 @@ import time
 
 from faststream_django.outbox.models import OutboxMessage
 
-SOON = 10.0
+SOON = 30.0
 
 
 def wait_until(condition, what="what is waited for"):
