@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig, apps
@@ -48,10 +49,14 @@ class FastStreamDjangoConfig(AppConfig):
 
 def relay_in_process() -> None:
     """Relay what is stored for embedded brokers, if the app faststream_django.outbox is installed."""
-    if apps.is_installed("faststream_django.outbox"):
-        from faststream_django.outbox.relay import in_process
+    if not apps.is_installed("faststream_django.outbox"):
+        return
+    with suppress(InvalidBroker):  # start_brokers() has told of it
+        # Before the import, which the start of a server would wait for.
+        if any(each.is_embedded and each.uses_outbox for each in map(broker_settings, broker_aliases())):
+            from faststream_django.outbox.relay import in_process
 
-        in_process.relay_in_process()
+            in_process.relay_in_process()
 
 
 def is_server_process() -> bool:

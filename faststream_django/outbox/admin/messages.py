@@ -78,7 +78,7 @@ class OutboxMessageAdmin(Acting):
     def has_body_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(f"{self.opts.app_label}.view_body"))
 
-    def lookup_allowed(self, lookup: str, *args: Any, **kwargs: Any) -> bool:  # noqa: ARG002
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:  # noqa: ARG002
         """Refuse ?body__contains=..., which would tell letter by letter what is not shown."""
         return lookup in {each.parameter_name for each in self.list_filter}
 
