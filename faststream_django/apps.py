@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig, apps
 from django.core.checks import register
 
 from faststream_django.checks import check_deployment, check_settings
-from faststream_django.conf.entries import broker_aliases, broker_settings, conceal_passwords
+from faststream_django.conf.entries import (
+    broker_aliases,
+    broker_settings,
+    conceal_passwords,
+    valid_brokers,
+)
 from faststream_django.exceptions import InvalidBroker
 from faststream_django.registry import brokers
 from faststream_django.worker.in_process import consume_in_process
@@ -51,12 +55,11 @@ def relay_in_process() -> None:
     """Relay what is stored for embedded brokers, if the app faststream_django.outbox is installed."""
     if not apps.is_installed("faststream_django.outbox"):
         return
-    with suppress(InvalidBroker):  # start_brokers() has told of it
-        # Before the import, which the start of a server would wait for.
-        if any(each.is_embedded and each.uses_outbox for each in map(broker_settings, broker_aliases())):
-            from faststream_django.outbox.relay import in_process
+    # Before the import, which the start of a server would wait for.
+    if any(each.is_embedded and each.uses_outbox for each in valid_brokers()):
+        from faststream_django.outbox.relay import in_process
 
-            in_process.relay_in_process()
+        in_process.relay_in_process()
 
 
 def is_server_process() -> bool:

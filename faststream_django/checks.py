@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from faststream_django.conf.entries import (
     broker_aliases,
     broker_settings,
     is_configured,
+    valid_brokers,
 )
 from faststream_django.conf.outbox import OutboxSettings
 from faststream_django.conf.setting import shown
@@ -53,7 +53,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django passes more
     """Check what is fine on a laptop and wrong in production."""
     return [
-        message for broker in _valid_brokers() for url in broker.urls for message in _check_url(broker, url)
+        message for broker in valid_brokers() for url in broker.urls for message in _check_url(broker, url)
     ]
 
 
@@ -105,14 +105,6 @@ def _is_backend(path: str) -> bool:
     except ImportError:
         return False
     return isinstance(backend, type) and issubclass(backend, Backend)
-
-
-def _valid_brokers() -> Iterator[BrokerSettings]:
-    """Yield what check_settings() does not complain about."""
-    with suppress(InvalidBroker):
-        for alias in broker_aliases():
-            with suppress(InvalidBroker):
-                yield broker_settings(alias)
 
 
 def _check_url(broker: BrokerSettings, text: str) -> Iterator[CheckMessage]:

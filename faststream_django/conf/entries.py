@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -26,6 +26,7 @@ __all__ = [
     "broker_settings_from",
     "conceal_passwords",
     "is_configured",
+    "valid_brokers",
 ]
 
 RABBIT_BACKEND = "faststream_django.backends.rabbit.RabbitBackend"
@@ -113,6 +114,14 @@ def broker_aliases() -> tuple[str, ...]:
         if not isinstance(alias, str) or not alias or not alias.isprintable():
             raise InvalidBroker(f"FASTSTREAM: an alias must be a name (str), not {shown(alias)}")
     return aliases
+
+
+def valid_brokers() -> Iterator[BrokerSettings]:
+    """Yield the settings of each broker, in their order; leave out what broker_settings() refuses."""
+    with suppress(InvalidBroker):
+        for alias in broker_aliases():
+            with suppress(InvalidBroker):
+                yield broker_settings(alias)
 
 
 def is_configured() -> bool:

@@ -16,8 +16,9 @@ from faststream_django.exceptions import OutboxNotReady
 from faststream_django.outbox.durations import spoken
 from faststream_django.outbox.engines import clock
 from faststream_django.outbox.models import Lease, OutboxMessage
-from faststream_django.outbox.operating import missing_tables, outbox_aliases
+from faststream_django.outbox.operating import outbox_aliases
 from faststream_django.outbox.selecting import brokers_in, database_now
+from faststream_django.outbox.tables import missing_tables
 
 __all__ = ["check_databases", "check_outbox", "check_relays"]
 

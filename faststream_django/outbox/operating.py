@@ -10,8 +10,7 @@ from django.db import connections, transaction
 from django.db.models import Case, QuerySet, SmallIntegerField, Value, When
 from django.db.models.expressions import RawSQL
 
-from faststream_django.conf.entries import broker_aliases, broker_settings
-from faststream_django.exceptions import InvalidBroker, OutboxNotReady
+from faststream_django.conf.entries import valid_brokers
 from faststream_django.outbox.engines import clock
 from faststream_django.outbox.fields import MomentField
 from faststream_django.outbox.models import Lease, OutboxMessage, State
@@ -28,10 +27,8 @@ from faststream_django.outbox.wakeup import notify
 __all__ = [
     "BrokerStats",
     "discard",
-    "missing_tables",
     "outbox_aliases",
     "prunable",
-    "refuse_without_tables",
     "retry",
     "rows_named",
     "stats",
@@ -115,36 +112,7 @@ def prunable(older_than: float, *, queue: str | None = None, broker: str | None 
 
 def outbox_aliases() -> list[str]:
     """Return the brokers whose messages the settings have stored; a wrong entry is left out."""
-    found = []
-    try:
-        for alias in broker_aliases():
-            try:
-                if broker_settings(alias).uses_outbox:
-                    found.append(alias)
-            except InvalidBroker:
-                continue
-    except InvalidBroker:
-        pass
-    return found
-
-
-def missing_tables(using: str) -> list[str]:
-    """Return the tables of the outbox that the database does not have."""
-    connection = connections[using]
-    with connection.cursor() as cursor:
-        present = set(connection.introspection.table_names(cursor))
-    wanted = (OutboxMessage._meta.db_table, Lease._meta.db_table)  # noqa: SLF001
-    return [table for table in wanted if table not in present]
-
-
-def refuse_without_tables(using: str) -> None:
-    """Raise OutboxNotReady if the database cannot hold messages."""
-    clock(connections[using])
-    if missing := missing_tables(using):
-        raise OutboxNotReady(
-            f"The database {using!r} has no table {missing[0]!r}: run 'manage.py migrate faststream_outbox "
-            f"--database {using}', and see that no router forbids it there."
-        )
+    return [each.alias for each in valid_brokers() if each.uses_outbox]
 
 
 def _stats(using: str, broker: str, lease: Lease | None, now: datetime, most: int | None) -> BrokerStats:

@@ -13,19 +13,18 @@ from django.db import router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from faststream_django.conf.entries import broker_settings
-from faststream_django.exceptions import OutboxNotReady
 from faststream_django.messages.message import Message
-from faststream_django.outbox.engines import clock
 from faststream_django.outbox.inserting import Kind, batches, insert
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.resting import resting
+from faststream_django.outbox.tables import refuse_without_tables
 from faststream_django.publishing.on_commit import Send, defer
 from faststream_django.publishing.outgoing import Outgoing
 
 __all__ = ["Stored", "store_with"]
 
 _ready: set[tuple[str, str]] = set()
-"""The databases whose table was seen, by alias and name."""
+"""The databases whose tables were seen, by alias and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +97,5 @@ def _refuse_database(connection: BaseDatabaseWrapper) -> None:
     key = (connection.alias, str(connection.settings_dict["NAME"]))
     if key in _ready:
         return
-    clock(connection)  # raises for an engine that the outbox does not know
-    table = OutboxMessage._meta.db_table  # noqa: SLF001
-    with connection.cursor() as cursor:
-        tables = connection.introspection.table_names(cursor)
-    if table not in tables:
-        raise OutboxNotReady(
-            f"The database {connection.alias!r} has no table {table!r}: run 'manage.py migrate "
-            f"faststream_outbox --database {connection.alias}', and see that no router forbids it there."
-        )
+    refuse_without_tables(connection.alias)
     _ready.add(key)

@@ -13,7 +13,7 @@ from faststream_django.connection.bulk import Item
 from faststream_django.messages.message import Message
 from faststream_django.publishing.announcements import aannounce_chunk
 from faststream_django.publishing.committed import report, send_committed
-from faststream_django.publishing.durable import read_order, store
+from faststream_django.publishing.durable import installed_store, read_order
 from faststream_django.publishing.on_commit import defer
 from faststream_django.publishing.outgoing import Outgoing, PublishOptions, encode, encode_all, spelled_out
 from faststream_django.publishing.verbs import refuse_foreign_loop, refuse_in_event_loop
@@ -164,7 +164,7 @@ def _defer(
     is_durable = broker_settings(alias).on_commit == "outbox"
     key = read_order(ordering_key, deliver_at, alias, is_durable=is_durable)
     if is_durable:
-        store(outgoing, using, ordering_key=key, deliver_at=deliver_at)
+        installed_store(alias)(outgoing, using, ordering_key=key, deliver_at=deliver_at)
         return True
     return all(defer(each, using, robust=robust, send=send_committed) for each in outgoing)
 

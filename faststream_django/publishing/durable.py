@@ -11,7 +11,7 @@ from faststream_django.exceptions import InvalidMessage, OutboxNotReady
 from faststream_django.messages.properties import kind_of, short_text
 from faststream_django.publishing.outgoing import Outgoing
 
-__all__ = ["Store", "install", "read_order", "store"]
+__all__ = ["Store", "install", "installed_store", "read_order"]
 
 
 class Store(Protocol):
@@ -41,21 +41,14 @@ def install(store: Store) -> None:
     _store = store
 
 
-def store(
-    outgoing: Sequence[Outgoing],
-    using: str | None,
-    *,
-    ordering_key: str = "",
-    deliver_at: datetime | None = None,
-    for_relay: bool = False,
-) -> None:
-    """See Store; raise OutboxNotReady if the app is not installed."""
+def installed_store(alias: str) -> Store:
+    """Return what stores the messages for a broker; raise OutboxNotReady if the app is not installed."""
     if _store is None:
         raise OutboxNotReady(
-            f"FASTSTREAM[{shown(outgoing[0].broker)}] stores messages in the outbox, whose app is not "
+            f"FASTSTREAM[{shown(alias)}] stores messages in the outbox, whose app is not "
             "installed: add 'faststream_django.outbox' to INSTALLED_APPS, then run 'manage.py migrate'."
         )
-    _store(outgoing, using, ordering_key=ordering_key, deliver_at=deliver_at, for_relay=for_relay)
+    return _store
 
 
 def read_order(ordering_key: Any, deliver_at: Any, broker: str, *, is_durable: bool) -> str:

@@ -7,7 +7,7 @@ import logging
 from faststream_django.conf.entries import broker_settings
 from faststream_django.exceptions import BrokerUnavailable, PublishError, PublishTimeout
 from faststream_django.messages.message import Message
-from faststream_django.publishing.durable import store
+from faststream_django.publishing.durable import installed_store
 from faststream_django.publishing.outgoing import Outgoing
 from faststream_django.signals import message_deferred
 
@@ -33,7 +33,7 @@ def stored_instead(outgoing: Outgoing, error: PublishError) -> bool:
     In an atomic block the row is part of the transaction.
     """
     try:
-        store([outgoing], None, for_relay=True)
+        installed_store(outgoing.broker)([outgoing], None, for_relay=True)
     except Exception as failure:
         logger.exception(
             "broker=%s message_id=%r state=not-stored", outgoing.broker, outgoing.message.message_id

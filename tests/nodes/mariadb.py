@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import pwd
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from .ports import LOOPBACK
-from .processes import MissingService, OwnedProcess
+from .processes import MissingService, OwnedProcess, run, unprivileged_user
 
 START_TIMEOUT = 60.0  # seconds; 2 on an idle machine
 USER = "root"  # of the server, without a password
@@ -34,9 +32,8 @@ class MariaDBServer:
         self._program = _find("mariadbd")
         self._installer = _find("mariadb-install-db")
         self.port = port
-        # MariaDB refuses to run as root. The folder must be open to the user it runs as,
-        # which pytest's own temporary folders are not.
-        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+        self._user = unprivileged_user("mysql")
+        # Open to the user it runs as, which pytest's own temporary folders are not.
         self.directory = Path(tempfile.mkdtemp(prefix="tests-mariadb-"))
         if self._user:
             shutil.chown(self.directory, self._user)
@@ -61,7 +58,8 @@ class MariaDBServer:
         """Create the data folder, start the server and wait until it answers a query."""
         data = f"--datadir={self.directory / 'data'}"
         # --no-defaults comes first: what the machine has in /etc/mysql is of another server.
-        self._install("--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db")
+        arguments = ("--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db")
+        run([self._installer, *arguments], env=self._env, directory=self.directory, user=self._user)
         self._server = OwnedProcess(
             [
                 self._program,
@@ -106,23 +104,6 @@ class MariaDBServer:
             return True
         return False
 
-    def _install(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [self._installer, *arguments],
-            env=self._env,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_TIMEOUT,
-            user=self._user,
-            group=self._user and pwd.getpwnam(self._user).pw_gid,
-            extra_groups=[] if self._user else None,
-        )
-        if done.returncode:
-            raise RuntimeError(f"mariadb-install-db failed.\n{done.stdout}{done.stderr}")
-
 
 def _find(program: str) -> str:
     # Debian has the server where only root's PATH leads to.
@@ -132,9 +113,3 @@ def _find(program: str) -> str:
             "MariaDB is not installed: apt-get install mariadb-server, or brew install mariadb."
         )
     return found
-
-
-def _unprivileged_user() -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("mysql").pw_name
-    return "nobody"

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from .ports import LOOPBACK
-from .processes import MissingService, OwnedProcess
+from .processes import MissingService, OwnedProcess, run, unprivileged_user
 
 START_TIMEOUT = 30.0  # seconds; 1.5 on an idle machine
 USER = "postgres"
@@ -29,9 +28,8 @@ class PostgreSQLCluster:
         self._bin = _find_bin()
         self.port = port
         self._settings = () if is_durable else _FAST
-        # PostgreSQL refuses to run as root. The folder must be open to the user it runs as,
-        # which pytest's own temporary folders are not.
-        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+        self._user = unprivileged_user(USER)
+        # Open to the user it runs as, which pytest's own temporary folders are not.
         self.directory = Path(tempfile.mkdtemp(prefix="tests-postgresql-"))
         if self._user:
             shutil.chown(self.directory, self._user)
@@ -49,7 +47,8 @@ class PostgreSQLCluster:
     def start(self) -> None:
         """Create the cluster, start it and wait until it answers a query."""
         data = self.directory / "data"
-        self._run("initdb", "--no-sync", "--auth=trust", f"--username={USER}", "-E", "UTF8", data)
+        initdb = [self._bin / "initdb", "--no-sync", "--auth=trust", f"--username={USER}", "-E", "UTF8", data]
+        run(initdb, env=self._env, directory=self.directory, user=self._user)
         settings = (
             f"listen_addresses={LOOPBACK}",
             f"port={self.port}",
@@ -101,23 +100,6 @@ class PostgreSQLCluster:
             return True
         return False
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        done = subprocess.run(
-            [self._bin / program, *arguments],
-            env=self._env,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_TIMEOUT,
-            user=self._user,
-            group=self._user and pwd.getpwnam(self._user).pw_gid,
-            extra_groups=[] if self._user else None,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{program} failed.\n{done.stdout}{done.stderr}")
-
 
 def _find_bin() -> Path:
     folders = sorted(
@@ -134,9 +116,3 @@ def _find_bin() -> Path:
     raise MissingService(
         "PostgreSQL is not installed: apt-get install postgresql, or brew install postgresql."
     )
-
-
-def _unprivileged_user() -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(USER).pw_name
-    return "nobody"

@@ -1,7 +1,9 @@
 """Server processes that belong to the tests and cannot outlive them."""
 
 import atexit
+import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -17,8 +19,41 @@ exec "$@" 3<&- </dev/null
 """
 
 
+PREPARING = 60.0  # seconds; 2 on an idle machine
+
+
 class MissingService(Exception):
     """A server is not installed. The text says what to install."""
+
+
+def unprivileged_user(name: str) -> str | None:
+    """Return this user, or another without rights, for a server that refuses to run as root; else None."""
+    if os.geteuid() != 0:
+        return None
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(name).pw_name
+    return "nobody"
+
+
+def run(
+    arguments: Sequence[str | Path], *, env: Mapping[str, str], directory: Path, user: str | None
+) -> None:
+    """Run what prepares a server, to its end; raise RuntimeError with what it said if it fails."""
+    done = subprocess.run(
+        arguments,
+        env=env,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PREPARING,
+        user=user,
+        group=user and _group_of(user),
+        extra_groups=[] if user else None,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{Path(arguments[0]).name} failed.\n{done.stdout}{done.stderr}")
 
 
 class OwnedProcess:
@@ -97,6 +132,4 @@ class OwnedProcess:
 
 
 def _group_of(user: str) -> int:
-    import pwd
-
     return pwd.getpwnam(user).pw_gid

@@ -11,6 +11,7 @@ from faststream_django.checks import check_settings
 from faststream_django.outbox.checks import check_databases, check_outbox, check_relays
 from faststream_django.outbox.models import Lease, OutboxMessage
 from tests.outbox.stored import lead, store
+from tests.outbox.waiting import wait_until
 
 GOOD = "amqps://shop:hunter2@rabbit.example/shop"
 BOTH = ["default", "other"]
@@ -192,21 +193,10 @@ def test_server_without_autovacuum_is_reported(configure, postgresql):
     postgresql.execute("ALTER SYSTEM SET autovacuum = off")
     postgresql.execute("SELECT pg_reload_conf()")
     try:
-        is_reported = _until(lambda: ids(check_databases(databases=["default"])) == ["W009"])
+        wait_until(lambda: ids(check_databases(databases=["default"])) == ["W009"], "the warning")
     finally:
         postgresql.execute("ALTER SYSTEM RESET autovacuum")
         postgresql.execute("SELECT pg_reload_conf()")
-    assert is_reported
-
-
-def _until(condition, timeout=10.0):
-    import threading
-    import time
-
-    deadline = time.monotonic() + timeout
-    while not (is_met := condition()) and time.monotonic() < deadline:
-        threading.Event().wait(0.02)
-    return is_met
 
 
 @reads_databases

@@ -3,18 +3,15 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from faststream_django.exceptions import OutboxNotReady
 from faststream_django.outbox import operating
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.operating import (
     discard,
-    missing_tables,
     outbox_aliases,
     prunable,
-    refuse_without_tables,
     retry,
     rows_named,
     stats,
@@ -292,24 +289,6 @@ def test_questions_read_ranges_of_an_index(outbox, ask, index):
         plans += plan
     assert index in plans
     assert index == "faststream_outbox_pkey" or "faststream_outbox_pkey" not in plans
-
-
-def test_missing_table_is_named(outbox, monkeypatch):
-    assert missing_tables("default") == []
-    refuse_without_tables("default")
-
-    monkeypatch.setattr(OutboxMessage._meta, "db_table", "not_migrated")
-
-    assert missing_tables("other") == ["not_migrated"]
-    with pytest.raises(OutboxNotReady, match="migrate faststream_outbox --database other"):
-        refuse_without_tables("other")
-
-
-def test_unknown_engine_is_refused(outbox, monkeypatch):
-    monkeypatch.setattr(connections["other"], "vendor", "oracle")
-
-    with pytest.raises(OutboxNotReady, match="oracle"):
-        refuse_without_tables("other")
 
 
 def test_aliases_that_store_are_those_of_valid_entries(settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -16,16 +16,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from faststream_django.outbox.admin.listing import MOST, Count, Listing
+from faststream_django.outbox.admin.reading import Reading
 from faststream_django.outbox.models import OutboxMessage
 from faststream_django.outbox.operating import discard, retry
 from faststream_django.outbox.selecting import DEAD, Selection
 
-if TYPE_CHECKING:
-    MessageAdmin = admin.ModelAdmin[OutboxMessage]
-else:
-    MessageAdmin = admin.ModelAdmin
-
-__all__ = ["Acting", "MessageAdmin"]
+__all__ = ["Acting"]
 
 SHOWN = 20
 """The most messages that the page of the question names."""
@@ -68,16 +64,16 @@ DISCARD = Action(
 )
 
 
-class Acting(MessageAdmin):
+class Acting(Reading):
     """What the list of messages can do with them."""
 
     actions = ("retry", "discard")
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, "change")
+        return self.may(request, "change")
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, "delete")
+        return self.may(request, "delete")
 
     @admin.action(description="Retry what is dead", permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> HttpResponse | None:
@@ -86,9 +82,6 @@ class Acting(MessageAdmin):
     @admin.action(description="Discard", permissions=["discard"])
     def discard(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._ask_or_act(DISCARD, request, queryset)
-
-    def _may(self, request: HttpRequest, permission: str) -> bool:
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{permission}_{self.opts.model_name}"))
 
     def _ask_or_act(
         self, action: Action, request: HttpRequest, queryset: QuerySet[OutboxMessage]

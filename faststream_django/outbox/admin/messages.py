@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db import connections
 from django.db.models import QuerySet
-from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 
@@ -19,8 +17,6 @@ from faststream_django.outbox.admin.acting import Acting
 from faststream_django.outbox.admin.filters import AgeFilter, BrokerFilter, QueueFilter, StateFilter
 from faststream_django.outbox.admin.listing import MOST, Count, Listing
 from faststream_django.outbox.durations import spoken
-from faststream_django.outbox.engines import clock
-from faststream_django.outbox.fields import MomentField
 from faststream_django.outbox.models import OutboxMessage
 from faststream_django.outbox.operating import BrokerStats, stats
 from faststream_django.outbox.rows import decode_properties
@@ -57,23 +53,10 @@ class OutboxMessageAdmin(Acting):
     search_help_text = "A message id, or how it begins"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    sortable_by = ()
     ordering = ("-id",)
 
-    class Media:
-        css: ClassVar = {"all": ("faststream_outbox/admin.css",)}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return self._may(request, "view") or self._may(request, "change")
+        return self.may(request, "view") or self.may(request, "change")
 
     def has_body_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(f"{self.opts.app_label}.view_body"))
@@ -86,9 +69,7 @@ class OutboxMessageAdmin(Acting):
         return Listing
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
-        rows = super().get_queryset(request)
-        now = RawSQL(clock(connections[rows.db]), [], output_field=MomentField())  # noqa: S611
-        return rows.annotate(asked_at=now).defer("body", "properties", "last_error")
+        return super().get_queryset(request).defer("body", "properties", "last_error")
 
     def get_object(
         self,

@@ -10,7 +10,8 @@ from faststream_django.conf.entries import broker_settings
 from faststream_django.conf.setting import did_you_mean, shown
 from faststream_django.exceptions import OutboxNotReady
 from faststream_django.outbox.models import OutboxMessage
-from faststream_django.outbox.operating import missing_tables, outbox_aliases, refuse_without_tables
+from faststream_django.outbox.operating import outbox_aliases
+from faststream_django.outbox.tables import missing_tables, refuse_without_tables
 
 __all__ = ["chosen_pairs", "embedded_pairs"]
 

@@ -5,27 +5,20 @@ import threading
 import time
 
 import pytest
-from django.db import Error, connection, connections
+from django.db import Error, connection
 
 from faststream_django import publish_many_on_commit, publish_on_commit
 from faststream_django.outbox.models import Lease, OutboxMessage, State
 from faststream_django.outbox.relay import pruning
 from faststream_django.outbox.relay.lease import Lease as HeldLease
 from faststream_django.outbox.relay.relay import Relay
+from tests.outbox.waiting import SOON, wait_until
 from tests.publishing.verbs import bodies
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
     pytest.mark.usefixtures("engine"),
 ]
-
-
-def wait_until(condition, timeout=20.0):
-    deadline = time.monotonic() + timeout
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "It did not come true."
-        time.sleep(0.01)
-    return answer
 
 
 def is_empty():
@@ -60,11 +53,13 @@ def test_lease_is_released_at_the_end(outbox, running, stopping):
 
 def test_one_of_two_relays_sends_and_the_other_takes_over(outbox, running, stopping):
     first = held()
-    second = running()
     publish_on_commit(0, "orders", ordering_key="a")
+    stands_by = threading.Semaphore(0)
+    second = running(on_alive=stands_by.release)
 
-    with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT 1")
+    # Twice: it has looked, waited and looked again.
+    assert stands_by.acquire(timeout=SOON)
+    assert stands_by.acquire(timeout=SOON)
     assert not is_empty()
 
     first.release()
@@ -195,7 +190,7 @@ def test_alive_relay_says_so_while_it_stands_by_and_while_it_leads(outbox, runni
     alive = threading.Semaphore(0)
     running(on_alive=alive.release)
 
-    assert alive.acquire(timeout=20)
+    assert alive.acquire(timeout=SOON)
     other.release()
     wait_until(lambda: not Lease.objects.filter(holder__in=["", other.holder]).exists())
-    assert alive.acquire(timeout=20)
+    assert alive.acquire(timeout=SOON)

@@ -19,12 +19,12 @@ from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.operating import (
     discard,
     prunable,
-    refuse_without_tables,
     retry,
     rows_named,
     stats,
 )
 from faststream_django.outbox.selecting import DEAD, WORDS, Selection
+from faststream_django.outbox.tables import refuse_without_tables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
