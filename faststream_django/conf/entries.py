@@ -16,6 +16,7 @@ from faststream_django.conf.secrets import PrivateURL, conceal, with_password
 from faststream_django.conf.setting import Reader, Setting, did_you_mean, shown
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings, read_exchanges, read_queues
 from faststream_django.conf.url_source import URLSource
+from faststream_django.conf.worker import WorkerSettings, read_worker
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
 
 __all__ = [
@@ -67,6 +68,7 @@ class BrokerSettings:
     on_commit: Literal["memory", "outbox"] = "memory"
     on_failure: Literal["raise", "outbox"] = "raise"
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
     options: Mapping[str, Any] = field(default_factory=dict)
     test: TestRun = TestRun()
 
@@ -282,6 +284,7 @@ _BROKER: dict[str, tuple[str, Reader]] = {
     "ON_COMMIT": ("on_commit", lambda given: given.choice(["memory", "outbox"])),
     "ON_FAILURE": ("on_failure", lambda given: given.choice(["raise", "outbox"])),
     "OUTBOX": ("outbox", read_outbox),
+    "WORKER": ("worker", read_worker),
     "OPTIONS": ("options", read_options),
     "TEST": ("test", lambda given: TestRun(**given.read(_TEST))),
 }

@@ -39,15 +39,6 @@ def read_outbox(given: Setting) -> OutboxSettings:
     return OutboxSettings(**given.read(_OUTBOX))
 
 
-def _backoff(given: Setting) -> tuple[float, float]:
-    if not isinstance(given.value, (list, tuple)) or len(given.value) != 2:
-        given.refuse("must be two numbers of seconds: the first wait and the longest one")
-    first, longest = (given[index].seconds() for index in range(2))
-    if first > longest:
-        given.refuse("the first wait must not be longer than the longest one")
-    return first, longest
-
-
 def _optional_seconds(given: Setting) -> float | None:
     return None if given.value is None else given.seconds()
 
@@ -69,7 +60,7 @@ _OUTBOX: dict[str, tuple[str, Reader]] = {
     "EAGER": ("eager", lambda given: given.flag()),
     "GRACE": ("grace", lambda given: given.seconds()),
     "MAX_ATTEMPTS": ("max_attempts", lambda given: given.whole(1000)),
-    "BACKOFF": ("backoff", _backoff),
+    "BACKOFF": ("backoff", lambda given: given.backoff()),
     "LEASE": ("lease", _lease),
     "BATCH": ("batch", lambda given: given.whole(5000)),
     "HOLD_KEYS": ("hold_keys", lambda given: given.flag()),

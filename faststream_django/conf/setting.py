@@ -85,6 +85,15 @@ class Setting:
             self.refuse(f"must be above 0 seconds and at most a year, not {shown(self.value)}")
         return float(self.value)
 
+    def backoff(self) -> tuple[float, float]:
+        """Read the first wait and the longest one, in seconds."""
+        if not isinstance(self.value, (list, tuple)) or len(self.value) != 2:
+            self.refuse("must be two numbers of seconds: the first wait and the longest one")
+        first, longest = (self[index].seconds() for index in range(2))
+        if first > longest:
+            self.refuse("the first wait must not be longer than the longest one")
+        return first, longest
+
     def whole(self, high: int) -> int:
         number = self.value
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= high:

@@ -14,6 +14,7 @@ from faststream_django.conf import (
     redacted,
 )
 from faststream_django.conf.topology import Binding, ExchangeSettings, QueueSettings
+from faststream_django.conf.worker import WorkerSettings
 from faststream_django.exceptions import BrokerDoesNotExist, InvalidBroker
 
 URL = "amqp://guest:guest@localhost/"
@@ -215,6 +216,27 @@ def test_a_wrong_key_of_the_outbox_is_refused_with_the_one_that_was_meant():
     assert "FASTSTREAM['default']['OUTBOX']" in refusal(OUTBOX={"MAX_ATEMPTS": 3})
     assert "did you mean 'MAX_ATTEMPTS'?" in refusal(OUTBOX={"MAX_ATEMPTS": 3})
     assert "FASTSTREAM['default']['OUTBOX']: " in refusal(OUTBOX=[])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("CONCURRENCY", 0, "['CONCURRENCY']: must be a whole number from 1 to 1_000"),
+        ("PREFETCH", 0, "['PREFETCH']: must be a whole number from 1 to 65_535"),
+        ("ATTEMPTS", 0, "['ATTEMPTS']: must be a whole number from 1 to 1_000"),
+        ("BACKOFF", (5.0, 1.0), "['BACKOFF']: the first wait must not be longer than the longest one"),
+        ("DEAD_LETTERS", 1, "['DEAD_LETTERS']: must be True or False"),
+        ("CONCURENCY", 1, ": unknown key 'CONCURENCY' (did you mean 'CONCURRENCY'?)"),
+    ],
+)
+def test_what_is_wrong_for_the_worker_is_refused_with_its_place(key, value, place):
+    assert f"FASTSTREAM['default']['WORKER']{place}" in refusal(WORKER={key: value})
+
+
+def test_worker_settings_are_read():
+    worker = parsed(WORKER={"CONCURRENCY": 4, "PREFETCH": 20, "BACKOFF": [2, 60]}).worker
+
+    assert worker == WorkerSettings(concurrency=4, prefetch=20, backoff=(2.0, 60.0))
 
 
 def test_what_is_left_out_of_the_outbox_is_as_by_default(settings):
