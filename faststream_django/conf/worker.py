@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from faststream_django.conf.setting import Reader, Setting
 
-__all__ = ["WorkerSettings", "read_worker"]
+__all__ = ["LONGEST_BACKOFF", "WorkerSettings", "read_worker"]
+
+LONGEST_BACKOFF = 2_592_000.0
+"""Seconds, 30 days: RabbitMQ counts how long a message waits in 32 bits of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +38,17 @@ def _prefetch(given: Setting) -> int | None:
     return None if given.value is None else given.whole(65_535)
 
 
+def _backoff(given: Setting) -> tuple[float, float]:
+    first, longest = given.backoff()
+    if longest > LONGEST_BACKOFF:
+        given.refuse(f"the longest wait must not be above {LONGEST_BACKOFF:_.0f} seconds")
+    return first, longest
+
+
 _WORKER: dict[str, tuple[str, Reader]] = {
     "CONCURRENCY": ("concurrency", lambda given: given.whole(1000)),
     "PREFETCH": ("prefetch", _prefetch),
     "ATTEMPTS": ("attempts", lambda given: given.whole(1000)),
-    "BACKOFF": ("backoff", lambda given: given.backoff()),
+    "BACKOFF": ("backoff", _backoff),
     "DEAD_LETTERS": ("dead_letters", lambda given: given.flag()),
 }

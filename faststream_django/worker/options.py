@@ -20,12 +20,12 @@ Scope = Callable[["RabbitMessage"], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """When a message whose handler failed is handled again."""
+    """When a message whose handler failed is handled again; None: as the settings say."""
 
-    attempts: int
+    attempts: int | None = None
     """How often it is handled in all; 1: never again."""
-    backoff: tuple[float, float]
-    """Seconds until the second attempt, and at most."""
+    backoff: tuple[float, float] | None = None
+    """Seconds until the second attempt, and at most; it doubles in between."""
     on: tuple[type[Exception], ...] = (Exception,)
     """What is worth another attempt; anything else is a dead letter at once."""
 

@@ -225,6 +225,7 @@ def test_a_wrong_key_of_the_outbox_is_refused_with_the_one_that_was_meant():
         ("PREFETCH", 0, "['PREFETCH']: must be a whole number from 1 to 65_535"),
         ("ATTEMPTS", 0, "['ATTEMPTS']: must be a whole number from 1 to 1_000"),
         ("BACKOFF", (5.0, 1.0), "['BACKOFF']: the first wait must not be longer than the longest one"),
+        ("BACKOFF", (1.0, 2_592_001), "['BACKOFF']: the longest wait must not be above 2_592_000 seconds"),
         ("DEAD_LETTERS", 1, "['DEAD_LETTERS']: must be True or False"),
         ("CONCURENCY", 1, ": unknown key 'CONCURENCY' (did you mean 'CONCURRENCY'?)"),
     ],
