@@ -57,7 +57,7 @@ class RecordingSender:
         if error := self._error(message):
             raise error
 
-    async def asend(self, message, timeout=None, caller=None):
+    async def asend(self, message, timeout=None, caller=None, *, processed=False):
         self.send(message, timeout)
 
     def send_many(self, items, timeout=None, on_settled=lambda chunk: None):

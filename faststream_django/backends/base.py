@@ -47,6 +47,8 @@ class Publication:
     """What its caller gave, in seconds."""
     caller: object = None
     """Whose messages keep their order where middlewares look at them; None for a thread, which waits."""
+    is_processed: bool = False
+    """It has been through the middlewares before: it is sent as it is."""
     given_up: bool = False
     """Nobody waits for it any more: its first frame is not written."""
 
@@ -142,9 +144,16 @@ class Session(ABC):
         return ""
 
     async def declare(
-        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+        self,
+        queues: tuple[QueueSettings, ...],
+        exchanges: tuple[ExchangeSettings, ...],
+        *,
+        passive: bool = False,
     ) -> dict[str, str]:
-        """Declare them; return the reason for each that was refused, or raise NotSent if the session ends."""
+        """Declare them, or verify that they exist if ``passive``.
+
+        Return the reason for each that was refused, or raise NotSent if the session ends.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot declare")
 
     @property

@@ -93,10 +93,24 @@ class Connection:
         except (LoopStalled, LoopStopped) as error:
             conclude(publication, error, connected=self.is_connected)
 
-    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:
-        """See send(). The messages of one `caller` for one exchange leave in the order of the calls."""
+    async def asend(
+        self,
+        message: Message,
+        timeout: float | None = None,
+        caller: object = None,
+        *,
+        processed: bool = False,
+    ) -> None:
+        """See send(). The messages of one `caller` for one exchange leave in the order of the calls.
+
+        With `processed` the message has been through the publish middlewares, and they do not see it again.
+        """
         publication = Publication(
-            message, self.settings.alias, self._timeout_or_default(timeout), caller=caller
+            message,
+            self.settings.alias,
+            self._timeout_or_default(timeout),
+            caller=caller,
+            is_processed=processed,
         )
         try:
             await self._loop.arun_job(PublishJob(self, publication), publication.timeout, GRACE)
@@ -130,25 +144,38 @@ class Connection:
         """See send_many(). When its task is cancelled it ends at once."""
         return await self._pipeline(timeout).asend(items, on_settled)
 
-    def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
+    def declare(
+        self,
+        queues: Any = None,
+        exchanges: Any = None,
+        *,
+        timeout: float | None = None,
+        passive: bool = False,
+    ) -> None:
         """Declare queues, exchanges and bindings; return once the broker has answered.
 
         Both take what QUEUES and EXCHANGES take in the settings; DECLARE does not matter here. Declaring
         something that already exists with the same properties changes nothing. Later connections do not
-        repeat the declaration. Raises, within `timeout` seconds (default: TIMEOUT), InvalidDeclaration,
-        BrokerUnavailable (nothing was declared), DeclarationRefused (everything else was declared) or
-        DeclarationTimeout (the outcome is unknown).
+        repeat the declaration. With ``passive`` nothing is declared: what does not exist is refused, and
+        what exists is accepted whatever its properties. Raises, within `timeout` seconds (default: TIMEOUT),
+        InvalidDeclaration, BrokerUnavailable (nothing was declared), DeclarationRefused (everything else was
+        declared) or DeclarationTimeout (the outcome is unknown).
         """
-        wanted = read_wanted(self.settings, queues, exchanges, timeout)
+        wanted = read_wanted(self.settings, queues, exchanges, timeout, passive=passive)
         refuse_event_loop()
         with told(wanted):
             self._loop.run(self._declare, wanted, timeout=wanted.timeout + GRACE)
 
     async def adeclare(
-        self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
+        self,
+        queues: Any = None,
+        exchanges: Any = None,
+        *,
+        timeout: float | None = None,
+        passive: bool = False,
     ) -> None:
         """See declare()."""
-        wanted = read_wanted(self.settings, queues, exchanges, timeout)
+        wanted = read_wanted(self.settings, queues, exchanges, timeout, passive=passive)
         with told(wanted):
             await self._loop.arun_job(CoroutineJob(self._declare, (wanted,)), wanted.timeout + GRACE)
 

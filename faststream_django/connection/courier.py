@@ -180,7 +180,7 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
             self._finish(publication, broken(publication, error))
             return
-        if self._is_direct:
+        if self._is_direct or publication.is_processed:
             self._post(publication, publication.message, self._conclude, more=more)
             return
         if self._middlewares is None:

@@ -38,9 +38,13 @@ class Wanted:
     queues: tuple[QueueSettings, ...]
     exchanges: tuple[ExchangeSettings, ...]
     timeout: float
+    passive: bool = False
+    """Whether it is only verified that they exist."""
 
 
-def read_wanted(settings: BrokerSettings, queues: Any, exchanges: Any, timeout: float | None) -> Wanted:
+def read_wanted(
+    settings: BrokerSettings, queues: Any, exchanges: Any, timeout: float | None, *, passive: bool = False
+) -> Wanted:
     """Read what FASTSTREAM's QUEUES and EXCHANGES may hold; raise InvalidDeclaration with the place."""
     broker = settings.alias
     try:
@@ -49,6 +53,7 @@ def read_wanted(settings: BrokerSettings, queues: Any, exchanges: Any, timeout: 
             read_queues(Setting("queues", () if queues is None else queues)),
             read_exchanges(Setting("exchanges", () if exchanges is None else exchanges)),
             settings.timeout if timeout is None else timeout,
+            passive,
         )
     except InvalidBroker as error:
         raise InvalidDeclaration(f"declare() on broker {broker!r}: {error}", broker=broker) from None
@@ -69,7 +74,7 @@ async def declare(wanted: Wanted, supervisor: Supervisor) -> None:
                 session = await _session(wanted, supervisor)
                 was_asked = True
                 try:
-                    refused = await session.declare(wanted.queues, wanted.exchanges)
+                    refused = await session.declare(wanted.queues, wanted.exchanges, passive=wanted.passive)
                     break
                 except NotSent:  # declaring again changes nothing
                     await asyncio.wait([session.closed], timeout=PAUSE)

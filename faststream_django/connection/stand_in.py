@@ -36,13 +36,25 @@ class StandIn:
     def start(self) -> None:
         """Do nothing: there is nothing to connect to."""
 
-    def declare(self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None) -> None:
+    def declare(
+        self,
+        queues: Any = None,
+        exchanges: Any = None,
+        *,
+        timeout: float | None = None,
+        passive: bool = False,  # noqa: ARG002
+    ) -> None:
         """Validate, and declare nothing."""
         read_wanted(self.settings, queues, exchanges, timeout)
         refuse_event_loop()
 
     async def adeclare(
-        self, queues: Any = None, exchanges: Any = None, *, timeout: float | None = None
+        self,
+        queues: Any = None,
+        exchanges: Any = None,
+        *,
+        timeout: float | None = None,
+        passive: bool = False,  # noqa: ARG002
     ) -> None:
         """See declare()."""
         read_wanted(self.settings, queues, exchanges, timeout)
@@ -51,7 +63,14 @@ class StandIn:
         if self._on_send is not None:
             self._on_send(message, timeout)
 
-    async def asend(self, message: Message, timeout: float | None = None, caller: object = None) -> None:  # noqa: ARG002
+    async def asend(
+        self,
+        message: Message,
+        timeout: float | None = None,
+        caller: object = None,  # noqa: ARG002
+        *,
+        processed: bool = False,  # noqa: ARG002
+    ) -> None:
         self.send(message, timeout)
 
     def send_many(

@@ -68,9 +68,9 @@ def run(scenario, middleware=None, **settings):
     return asyncio.run(main())
 
 
-def send(courier, *, timeout=5.0):
+def send(courier, *, timeout=5.0, **options):
     """Send a message; return it and the list that will hold what came of it."""
-    publication, told = Publication(Message.encode(b"x", "orders"), "default", timeout), []
+    publication, told = Publication(Message.encode(b"x", "orders"), "default", timeout, **options), []
     courier.send(publication, lambda _, error: told.append(error))
     return publication, told
 

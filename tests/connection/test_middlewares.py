@@ -123,3 +123,16 @@ def test_message_that_a_middleware_holds_is_told_at_the_end_of_a_stop():
         return [type(error) for error in told]
 
     assert run(scenario, hang) == [BrokerUnavailable]
+
+
+def test_middlewares_do_not_see_a_message_that_is_processed():
+    async def scenario(courier, backend):
+        _, told = send(courier, is_processed=True)
+        await posted(backend.sessions[0])
+        backend.sessions[0].answer()
+        return await told_of(told)
+
+    async def refuse(transmit):
+        raise AssertionError("a middleware saw it")
+
+    assert run(scenario, refuse) is None

@@ -19,6 +19,7 @@ from faststream_django.exceptions import (
     DeclarationRefused,
     DeclarationTimeout,
     InvalidDeclaration,
+    MessageUnroutable,
 )
 from faststream_django.messages import Message
 
@@ -93,6 +94,21 @@ def test_what_the_broker_refuses_is_told_and_the_rest_is_declared(connection, no
     again = pickle.loads(pickle.dumps(refused))
     assert (str(again), again.reasons, again.broker) == (str(refused), refused.reasons, "default")
     node.delete_queue("taken", "free")
+
+
+def test_passive_declaration_declares_nothing_and_accepts_what_is_there(connection, node):
+    connection.declare({"taken": {"arguments": {"x-max-length": 5}}}, timeout=30)
+
+    connection.declare(["taken"], timeout=30, passive=True)
+    with pytest.raises(DeclarationRefused) as caught:
+        asyncio.run(connection.adeclare(["taken", "missing"], timeout=30, passive=True))
+    connection.send(Message.encode(b"x", "taken"))
+
+    assert caught.value.reasons.keys() == {"queue 'missing'"}
+    assert caught.value.reasons["queue 'missing'"].startswith("NOT_FOUND - no queue 'missing'")
+    with pytest.raises(MessageUnroutable):
+        connection.send(Message.encode(b"x", "missing"))
+    node.delete_queue("taken")
 
 
 def test_exchange_type_that_ends_the_connection_is_told(connect, rabbitmq, queue):

@@ -78,9 +78,13 @@ class MemorySession(Session):
         task.add_done_callback(lambda _: self._tasks.pop(publication, None))
 
     async def declare(
-        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+        self,
+        queues: tuple[QueueSettings, ...],
+        exchanges: tuple[ExchangeSettings, ...],
+        *,
+        passive: bool = False,
     ) -> dict[str, str]:
-        return await declare_now(self._connection.channel, queues, exchanges)
+        return await declare_now(self._connection.channel, queues, exchanges, passive=passive)
 
     def withdraw(self, publication: Publication) -> None:
         publication.on_settled = None

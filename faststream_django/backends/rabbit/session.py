@@ -124,20 +124,26 @@ class RabbitSession(Session):
             self._publishers.flush()
 
     async def declare(
-        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+        self,
+        queues: tuple[QueueSettings, ...],
+        exchanges: tuple[ExchangeSettings, ...],
+        *,
+        passive: bool = False,
     ) -> dict[str, str]:
         # It goes on for a caller who goes away: the channel must be closed in order.
-        declaring = self._loop.create_task(self._declare_now(queues, exchanges))
+        declaring = self._loop.create_task(self._declare_now(queues, exchanges, passive=passive))
         self._tasks.add(declaring)
         declaring.add_done_callback(self._tasks.discard)
         return await asyncio.shield(declaring)
 
     async def _declare_now(
-        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...]
+        self, queues: tuple[QueueSettings, ...], exchanges: tuple[ExchangeSettings, ...], *, passive: bool
     ) -> dict[str, str]:
         try:
             async with self._declaring:
-                reasons = await declare_now(self._connection.open_declaring_channel, queues, exchanges)
+                reasons = await declare_now(
+                    self._connection.open_declaring_channel, queues, exchanges, passive=passive
+                )
         except (ConnectionError, AMQPError, ChannelInvalidStateError) as error:
             raise NotSent(str(error)) from error
         except asyncio.CancelledError as error:

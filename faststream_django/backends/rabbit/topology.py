@@ -123,7 +123,11 @@ async def declare(open_channel: OpenChannel, wanted: Iterable[Declaration], fail
 
 
 async def declare_now(
-    open_channel: OpenChannel, queues: Iterable[QueueSettings], exchanges: Iterable[ExchangeSettings]
+    open_channel: OpenChannel,
+    queues: Iterable[QueueSettings],
+    exchanges: Iterable[ExchangeSettings],
+    *,
+    passive: bool = False,
 ) -> dict[str, str]:
     """Declare what is asked for at run time; return the reason for each declaration that was refused."""
     reasons: dict[str, str] = {}
@@ -136,7 +140,7 @@ async def declare_now(
             )
 
     with suppress(ConnectionEnded):
-        await declare(open_channel, declarations(queues, exchanges), failed)
+        await declare(open_channel, declarations(queues, exchanges, passive=passive), failed)
     return reasons
 
 
