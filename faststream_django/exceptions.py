@@ -34,6 +34,8 @@ __all__ = [
     "OutboxNotReady",
     "PublishError",
     "PublishTimeout",
+    "RequestFailed",
+    "RequestTimeout",
     "TooManyInFlight",
 ]
 
@@ -98,10 +100,30 @@ class PublishTimeout(PublishError):
     """No answer came in time. ``maybe_sent`` is True if the message had been handed to the socket."""
 
 
+class RequestTimeout(PublishTimeout):
+    """No reply came in time. ``maybe_sent`` is True if the request may have been, or may yet be, handled."""
+
+
 class ConnectionLost(PublishError):
-    """The connection broke before the confirm arrived; the broker may have the message."""
+    """The connection broke before the confirm or the reply arrived; the broker may have the message."""
 
     maybe_sent = True
+
+
+class RequestFailed(PublishError):
+    """The request was answered, but not with a value: its handler failed, or the reply cannot be decoded.
+
+    ``error_type`` is the name of the exception class that the handler raised, such as "ValueError", or None
+    if it raised none.
+    """
+
+    maybe_sent = True
+    error_type: str | None = None
+
+    def __init__(self, text: str, *, error_type: str | None = None, **about: Any) -> None:
+        super().__init__(text, **about)
+        if error_type is not None:
+            self.error_type = error_type
 
 
 class BulkPublishError(PublishError):

@@ -24,6 +24,8 @@ from faststream_django.exceptions import (
     OutboxNotReady,
     PublishError,
     PublishTimeout,
+    RequestFailed,
+    RequestTimeout,
     TooManyInFlight,
 )
 
@@ -37,7 +39,9 @@ SINGLE = [
     MessageUnroutable,
     MessageRejected,
     PublishTimeout,
+    RequestTimeout,
     ConnectionLost,
+    RequestFailed,
 ]
 SETTINGS = [InvalidBroker, BrokerDoesNotExist, OutboxNotReady]
 DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, DeclarationTimeout]
@@ -77,8 +81,14 @@ def test_failed_declaration_survives_pickling_and_is_about_no_message(cls):
 
 
 @pytest.mark.parametrize("cls", SINGLE)
-def test_only_a_lost_connection_leaves_the_outcome_unknown_by_itself(cls):
-    assert cls("text").maybe_sent is (cls is ConnectionLost)
+def test_only_lost_connection_and_failed_handler_say_by_themselves_that_it_may_be_sent(cls):
+    assert cls("text").maybe_sent is (cls in (ConnectionLost, RequestFailed))
+
+
+@pytest.mark.parametrize("through", [through_pickle, copy.copy, copy.deepcopy])
+def test_failed_request_keeps_the_name_of_the_error(through):
+    assert through(RequestFailed("text", error_type="ValueError")).error_type == "ValueError"
+    assert RequestFailed("text").error_type is None
 
 
 @pytest.mark.parametrize("cls", SINGLE)

@@ -44,6 +44,8 @@ ERRORS = {
     "OutboxNotReady",
     "PublishError",
     "PublishTimeout",
+    "RequestFailed",
+    "RequestTimeout",
     "TooManyInFlight",
 }
 VERBS = [

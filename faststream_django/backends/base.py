@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from faststream_django.conf.entries import BrokerSettings
     from faststream_django.conf.topology import ExchangeSettings, QueueSettings
     from faststream_django.messages.message import Message
+    from faststream_django.messages.reply import Reply
 
-__all__ = ["Backend", "NotSent", "Publication", "Session", "Settled", "Transmit", "Verdict"]
+__all__ = ["Backend", "NotSent", "Publication", "Request", "Session", "Settled", "Transmit", "Verdict"]
 
 Transmit = Callable[["Message"], Awaitable[None]]
 
@@ -83,6 +84,11 @@ class Publication:
         self.sent_as = self.message
 
     @property
+    def is_done(self) -> bool:
+        """Whether its caller has what it waits for."""
+        return self.confirmed
+
+    @property
     def is_uncertain(self) -> bool:
         """Whether the broker may have it, as far as no verdict says otherwise."""
         return self.maybe_sent or self.in_doubt
@@ -115,6 +121,19 @@ class Publication:
         return not self.is_uncertain
 
 
+@dataclass(slots=True, eq=False)
+class Request(Publication):
+    """A message whose caller waits for the reply."""
+
+    is_routed: bool = False
+    """The broker has confirmed that a queue has it. The reply may come before."""
+    reply: Reply | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.confirmed and self.reply is not None
+
+
 class Session(ABC):
     """One connection to one node."""
 
@@ -131,6 +150,13 @@ class Session(ABC):
         ended before the message was written. Call `Publication.begin_sending()` before the first frame may
         reach the broker. Keep the order of the calls for each exchange.
         """
+
+    def request(self, message: Message, request: Request, on_settled: Settled) -> None:
+        """Send a request; as post(), but the verdict is None once its reply is in `request.reply`.
+
+        What belongs to it is the `correlation_id` of the message, which no other request has.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no replies")
 
     @abstractmethod
     def withdraw(self, publication: Publication) -> None:
@@ -194,6 +220,14 @@ class Backend(ABC):
         """Whether process() adds nothing: the messages may be sent without it."""
         return False
 
+    @property
+    def is_direct_for_requests(self) -> bool:
+        """Whether process() adds nothing to a request, nor to its reply."""
+        return self.is_direct
+
     async def process(self, publication: Publication, transmit: Transmit) -> None:
-        """Pass the message through the middlewares, the last of which transmits it."""
+        """Pass the message through the middlewares, the last of which transmits it.
+
+        The reply to a `Request` passes through them too, on its way back; its value is then in the reply.
+        """
         await transmit(publication.message)

@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from faststream_django.async_unsafe import refuse_event_loop
-from faststream_django.backends.base import Backend, Publication
+from faststream_django.backends.base import Backend, Publication, Request
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.connection.bulk import BulkResult, Chunk, Item
 from faststream_django.connection.courier import Courier
@@ -24,6 +24,7 @@ from faststream_django.loop.calls import GRACE, Call, CoroutineJob, LoopStalled,
 from faststream_django.loop.imports import quiet
 from faststream_django.loop.thread import LoopThread, loop_thread
 from faststream_django.messages.message import Message
+from faststream_django.messages.reply import Reply
 
 __all__ = ["Connection"]
 
@@ -88,10 +89,7 @@ class Connection:
         """Return once the broker has confirmed the message; raise PublishError within `timeout` seconds."""
         publication = Publication(message, self.settings.alias, self._timeout_or_default(timeout))
         self._loop.refuse_itself()
-        try:
-            self._loop.run_job(PublishJob(self, publication), publication.timeout, GRACE)
-        except (LoopStalled, LoopStopped) as error:
-            conclude(publication, error, connected=self.is_connected)
+        self._run(publication)
 
     async def asend(
         self,
@@ -112,6 +110,35 @@ class Connection:
             caller=caller,
             is_processed=processed,
         )
+        await self._arun(publication)
+
+    def request(self, message: Message, timeout: float | None = None) -> Reply:
+        """Send a message and return its reply; raise PublishError within `timeout` seconds.
+
+        What belongs to it is its `correlation_id`, which must be its own.
+        """
+        request = Request(message, self.settings.alias, self._timeout_or_default(timeout))
+        self._loop.refuse_itself()
+        self._run(request)
+        return _reply(request)
+
+    async def arequest(
+        self, message: Message, timeout: float | None = None, *, processed: bool = False
+    ) -> Reply:
+        """See request(); for `processed` see asend()."""
+        request = Request(
+            message, self.settings.alias, self._timeout_or_default(timeout), is_processed=processed
+        )
+        await self._arun(request)
+        return _reply(request)
+
+    def _run(self, publication: Publication) -> None:
+        try:
+            self._loop.run_job(PublishJob(self, publication), publication.timeout, GRACE)
+        except (LoopStalled, LoopStopped) as error:
+            conclude(publication, error, connected=self.is_connected)
+
+    async def _arun(self, publication: Publication) -> None:
         try:
             await self._loop.arun_job(PublishJob(self, publication), publication.timeout, GRACE)
         except (LoopStalled, LoopStopped) as error:
@@ -219,6 +246,10 @@ class Connection:
 
 def _wait_for_nothing() -> None:
     """Return at once."""
+
+
+def _reply(request: Request) -> Reply:
+    return cast("Reply", request.reply)  # a request that is done has it
 
 
 class PublishJob:

@@ -14,7 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from faststream_django.backends.base import Backend, NotSent, Publication, Session, Settled, Verdict
+from faststream_django.backends.base import (
+    Backend,
+    NotSent,
+    Publication,
+    Request,
+    Session,
+    Settled,
+    Verdict,
+)
 from faststream_django.connection.bulk import Chunk
 from faststream_django.connection.declaring import Wanted, declare
 from faststream_django.connection.errors import (
@@ -53,6 +61,8 @@ class Courier:
         self._loop = asyncio.get_running_loop()
         self._supervisor = Supervisor(backend)
         self._window = Window(backend.settings)
+        # Their own, since replies may take long: the places of other messages are not theirs.
+        self._window_of_requests = Window(backend.settings, "replies", "The handlers are")
         self._shutdown_timeout = backend.settings.shutdown_timeout
         self._middlewares: Middlewares | None = None
 
@@ -80,12 +90,13 @@ class Courier:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout - closing_time):
                     await self._window.emptied()
+                    await self._window_of_requests.emptied()
             # Not cancelled when its time is over: what is left of the closing goes on while the loop runs.
             closing = self._loop.create_task(self._supervisor.close())
             await asyncio.wait([closing], timeout=closing_time)
         finally:
-            for publication in self._window.close():
-                self.drop(publication, None if publication.confirmed else stopped(publication))
+            for publication in (*self._window.close(), *self._window_of_requests.close()):
+                self.drop(publication, None if publication.is_done else stopped(publication))
 
     async def declare(self, wanted: Wanted) -> None:
         """Declare on the session of the moment, or on the next; see declaring.declare()."""
@@ -96,10 +107,12 @@ class Courier:
     ) -> None:
         """Have `on_done` called once: with None when the message is confirmed, else with what is known.
 
-        That is a PublishError, or what a middleware raised. There is no time limit: see expire().
+        That is a PublishError, or what a middleware raised. There is no time limit: see expire(). A
+        `Request` has its reply when `on_done` is called with None.
         """
+        window = self._window_of_requests if isinstance(publication, Request) else self._window
         try:
-            self._window.admit(publication)
+            window.admit(publication)
         except TooManyInFlight as error:
             on_done(publication, error)
             return
@@ -109,7 +122,7 @@ class Courier:
         """Conclude a publication whose time is over."""
         if publication.on_done is None:
             return
-        error = None if publication.confirmed else self._late(publication)
+        error = None if publication.is_done else self._late(publication)
         self._supervisor.waited_in_vain(publication, publication.timeout)
         self.drop(publication, error)
         if error is not None and publication.posted_at:
@@ -177,10 +190,13 @@ class Courier:
         try:
             if self._is_direct is None:
                 self._is_direct = self._backend.is_direct
+            is_direct = self._is_direct
+            if isinstance(publication, Request):
+                is_direct = self._backend.is_direct_for_requests
         except Exception as error:  # noqa: BLE001 - it makes FastStream's broker of the OPTIONS
             self._finish(publication, broken(publication, error))
             return
-        if self._is_direct or publication.is_processed:
+        if is_direct or publication.is_processed:
             self._post(publication, publication.message, self._conclude, more=more)
             return
         if self._middlewares is None:
@@ -198,7 +214,10 @@ class Courier:
             else:
                 publication.posted_at = time.monotonic()
                 try:
-                    session.post(message, publication, on_settled, more=more)
+                    if isinstance(publication, Request):
+                        session.request(message, publication, on_settled)
+                    else:
+                        session.post(message, publication, on_settled, more=more)
                 except Exception as error:
                     logger.exception("broker=%s message_id=%r", publication.broker, message.message_id)
                     self._withdraw(publication)
@@ -230,7 +249,8 @@ class Courier:
         self._finish(publication, verdict)
 
     def _finish(self, publication: Publication, error: BaseException | None) -> None:
-        self._window.release(publication)
+        window = self._window_of_requests if isinstance(publication, Request) else self._window
+        window.release(publication)
         if isinstance(error, PublishError):
             error = of_its_own(publication, error)
         on_done, publication.on_done = publication.on_done, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from faststream_django.backends.base import Publication
+from faststream_django.backends.base import Publication, Request
 from faststream_django.connection.bulk import BulkResult
 from faststream_django.exceptions import (
     BrokerBlocked,
@@ -15,6 +15,7 @@ from faststream_django.exceptions import (
     ConnectionLost,
     PublishError,
     PublishTimeout,
+    RequestTimeout,
 )
 from faststream_django.loop.calls import LoopStalled, LoopStopped
 from faststream_django.messages.message import Message
@@ -38,6 +39,7 @@ __all__ = [
 MAYBE = (
     "The broker may have it; publish it again with the same message_id only if consumers ignore duplicates."
 )
+MAYBE_HANDLED = "It may have been handled; send it again only if that does no harm."
 
 
 def late(publication: Publication, outage: str | None, *, blocked: bool, reason: str = "") -> PublishError:
@@ -48,6 +50,8 @@ def late(publication: Publication, outage: str | None, *, blocked: bool, reason:
     name, about = _names(publication)
     timeout = publication.timeout
     if publication.is_uncertain:
+        if isinstance(publication, Request):
+            return _without_reply(publication)
         return PublishTimeout(
             f"{name} was sent, but the broker did not confirm it within {timeout:g} s. {MAYBE}",
             maybe_sent=True,
@@ -65,7 +69,7 @@ def late(publication: Publication, outage: str | None, *, blocked: bool, reason:
             **about,
         )
     reason = reason or "a middleware, a busy channel or an unanswered message with the same id held it up"
-    return PublishTimeout(
+    return _timeout_of(publication)(
         f"{name} was not sent within {timeout:g} s: {reason}. It is safe to publish it again.", **about
     )
 
@@ -83,8 +87,8 @@ def stopped(publication: Publication) -> PublishError:
 
 
 def conclude(publication: Publication, error: LoopStalled | LoopStopped, *, connected: bool) -> None:
-    """Return if the message is known to be confirmed although the loop did not answer, else raise."""
-    if not publication.confirmed:
+    """Return if the caller is known to have what it waits for although the loop is silent, else raise."""
+    if not publication.is_done:
         raise unanswered(publication, error, connected=connected) from None
 
 
@@ -96,13 +100,16 @@ def unanswered(
     A message that was not handed over by now never will be.
     """
     name, about = _names(publication)
+    is_request = isinstance(publication, Request)
+    maybe = MAYBE_HANDLED if is_request else MAYBE
     if isinstance(error, LoopStopped):
         if not publication.give_up():
-            return ConnectionLost(f"{name}: {error} before the broker confirmed it. {MAYBE}", **about)
+            awaited = "its reply came" if is_request else "the broker confirmed it"
+            return ConnectionLost(f"{name}: {error} before {awaited}. {maybe}", **about)
         return BrokerUnavailable(f"{name} was not sent: {error}.", **about)
     if not publication.give_up():
-        return PublishTimeout(
-            f"{name}: the loop thread does not answer; a middleware blocks it. {MAYBE}",
+        return _timeout_of(publication)(
+            f"{name}: the loop thread does not answer; a middleware blocks it. {maybe}",
             maybe_sent=True,
             **about,
         )
@@ -112,7 +119,7 @@ def unanswered(
             "again; call brokers.start() early in a script whose first publish must be quick.",
             **about,
         )
-    return PublishTimeout(
+    return _timeout_of(publication)(
         f"{name} was not sent: the loop thread does not answer; a middleware blocks it. It is safe to "
         "publish it again.",
         **about,
@@ -221,7 +228,26 @@ def of_its_own(publication: Publication, error: PublishError) -> PublishError:
     return error
 
 
+def _without_reply(request: Request) -> RequestTimeout:
+    name, about = _names(request)
+    known = (
+        "A queue has it; its consumers are slow, or there are none."
+        if request.is_routed
+        else "The broker has not even confirmed that a queue has it."
+    )
+    return RequestTimeout(
+        f"{name} was sent, but no reply came within {request.timeout:g} s. {known} {MAYBE_HANDLED}",
+        maybe_sent=True,
+        **about,
+    )
+
+
+def _timeout_of(publication: Publication) -> type[PublishTimeout]:
+    return RequestTimeout if isinstance(publication, Request) else PublishTimeout
+
+
 def _names(publication: Publication) -> tuple[str, dict[str, Any]]:
     message = publication.message
     about = {"message_id": message.message_id, "broker": publication.broker, "message": message}
-    return f"message {message.message_id}", about
+    kind = "request" if isinstance(publication, Request) else "message"
+    return f"{kind} {message.message_id}", about

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.connection.bulk import BulkResult, Chunk, Item
 from faststream_django.messages.message import Message
+from faststream_django.messages.reply import Reply
 
 __all__ = ["Sender", "aignore", "ignore"]
 
@@ -43,6 +44,10 @@ class Sender(Protocol):
         *,
         processed: bool = ...,
     ) -> None: ...
+    def request(self, message: Message, timeout: float | None = None) -> Reply: ...
+    async def arequest(
+        self, message: Message, timeout: float | None = None, *, processed: bool = ...
+    ) -> Reply: ...
     def send_many(
         self,
         items: Iterable[Item],

@@ -12,6 +12,7 @@ from faststream_django.connection.declaring import read_wanted
 from faststream_django.connection.sender import aignore, ignore
 from faststream_django.exceptions import PublishError
 from faststream_django.messages.message import Message
+from faststream_django.messages.reply import Reply
 
 __all__ = ["StandIn"]
 
@@ -19,14 +20,18 @@ __all__ = ["StandIn"]
 class StandIn:
     """Confirms every message of one alias at once, after `on_send` has seen it with the timeout.
 
-    What `on_send` raises is what the message fails with.
+    What `on_send` raises is what the message fails with. Requests get the reply that `on_request` makes.
     """
 
     def __init__(
-        self, settings: BrokerSettings, on_send: Callable[[Message, float | None], None] | None = None
+        self,
+        settings: BrokerSettings,
+        on_send: Callable[[Message, float | None], None] | None = None,
+        on_request: Callable[[Message], Reply] | None = None,
     ) -> None:
         self.settings = settings
         self._on_send = on_send
+        self._on_request = on_request
 
     @property
     def is_connected(self) -> bool:
@@ -72,6 +77,24 @@ class StandIn:
         processed: bool = False,  # noqa: ARG002
     ) -> None:
         self.send(message, timeout)
+
+    def request(self, message: Message, timeout: float | None = None) -> Reply:
+        self.send(message, timeout)
+        if self._on_request is None:
+            raise RuntimeError(
+                f"A test run sends nothing, so the request to {message.destination} has no reply. Give one "
+                "with capture_messages(reply_with=...), or let the test use its broker with real_brokers()."
+            )
+        return self._on_request(message)
+
+    async def arequest(
+        self,
+        message: Message,
+        timeout: float | None = None,
+        *,
+        processed: bool = False,  # noqa: ARG002
+    ) -> Reply:
+        return self.request(message, timeout)
 
     def send_many(
         self,

@@ -19,7 +19,10 @@ PART_OF_BULKS = 0.75
 class Window:
     """Holds what is in flight, and keeps it below the limits."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(
+        self, settings: BrokerSettings, awaited: str = "confirms", whoever: str = "The broker is"
+    ) -> None:
+        self._awaited, self._whoever = awaited, whoever
         self._most = settings.max_in_flight
         self._most_of_bulks = max(1, int(self._most * PART_OF_BULKS))
         self._flying: set[Publication] = set()
@@ -39,8 +42,8 @@ class Window:
         if self._is_full():
             raise TooManyInFlight(
                 f"message {publication.message.message_id} was not sent: this process already waits for "
-                f"{self.count} confirms ({self._bytes} bytes) of broker {publication.broker!r}. The broker "
-                "is slow or away; raise MAX_IN_FLIGHT only if memory allows.",
+                f"{self.count} {self._awaited} ({self._bytes} bytes) of broker {publication.broker!r}. "
+                f"{self._whoever} slow or away; raise MAX_IN_FLIGHT only if memory allows.",
                 message_id=publication.message.message_id,
                 broker=publication.broker,
                 message=publication.message,

@@ -8,18 +8,28 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from faststream_django.backends.base import NotSent, Publication, Session, Settled, Verdict
+from faststream_django.backends.base import NotSent, Publication, Request, Session, Settled, Verdict
 from faststream_django.backends.memory.connection import MemoryConnection
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.backends.rabbit.backend import RabbitBackend
-from faststream_django.backends.rabbit.errors import explained, publish_error
-from faststream_django.backends.rabbit.properties import basic_publish
+from faststream_django.backends.rabbit.errors import connection_lost, explained, publish_error
+from faststream_django.backends.rabbit.properties import basic_publish, received
+from faststream_django.backends.rabbit.protocol import REPLIES
 from faststream_django.backends.rabbit.topology import Topology, declare_now
-from faststream_django.exceptions import BrokerUnavailable, MessageUnroutable, PublishTimeout
+from faststream_django.exceptions import (
+    BrokerUnavailable,
+    ConnectionLost,
+    MessageUnroutable,
+    PublishTimeout,
+)
+from faststream_django.messages.reply import Reply
 
 if TYPE_CHECKING:
+    from aio_pika import IncomingMessage
+
     from faststream_django.conf.entries import BrokerSettings
     from faststream_django.conf.topology import ExchangeSettings, QueueSettings
     from faststream_django.messages.message import Message
@@ -59,6 +69,8 @@ class MemorySession(Session):
         self._flow = asyncio.Lock()
         self._topology_errors: dict[str, str] = {}
         self._tasks: dict[Publication, asyncio.Task[None]] = {}
+        # By correlation id: the requests that are under way, and what they wait for.
+        self._requests: dict[str, tuple[Request, asyncio.Future[Message]]] = {}
 
     async def open(self, settings: BrokerSettings) -> None:
         await Topology(settings).declare(self._connection.channel, self._topology_errors)
@@ -76,6 +88,10 @@ class MemorySession(Session):
         task = asyncio.get_running_loop().create_task(self._publish(message, publication))
         self._tasks[publication] = task
         task.add_done_callback(lambda _: self._tasks.pop(publication, None))
+
+    def request(self, message: Message, request: Request, on_settled: Settled) -> None:
+        request.reply, request.is_routed = None, False
+        self.post(replace(message, reply_to=REPLIES), request, on_settled)
 
     async def declare(
         self,
@@ -99,8 +115,8 @@ class MemorySession(Session):
         verdict: Verdict = None
         try:
             await self._transmit(message, publication)
-        except (NotSent, PublishTimeout) as error:  # the session has ended, or the caller has given up
-            verdict = error
+        except (NotSent, PublishTimeout, ConnectionLost) as error:
+            verdict = error  # the session has ended, or the caller has given up
         except Exception as error:  # noqa: BLE001 - translated
             verdict = publish_error(error, publication, newest=True)
             if isinstance(verdict, MessageUnroutable):
@@ -113,7 +129,28 @@ class MemorySession(Session):
         if self.closed.done():
             raise NotSent(self.closed.result())
         publication.begin_sending()
-        await basic_publish(self._channel, message)
+        if isinstance(publication, Request):
+            await self._exchange(message, publication)
+        else:
+            await basic_publish(self._channel, message)
+
+    async def _exchange(self, message: Message, request: Request) -> None:
+        if self._channel.reply_queue is None:
+            replies = await self._channel.declare_queue(REPLIES)
+            await replies.consume(self._answer, no_ack=True)
+        reply: asyncio.Future[Message] = self._loop.create_future()
+        self._requests[message.correlation_id] = request, reply
+        try:
+            await basic_publish(self._channel, message)
+            request.is_routed = True
+            request.reply = Reply(await reply)
+        finally:
+            del self._requests[message.correlation_id]
+
+    async def _answer(self, incoming: IncomingMessage) -> None:
+        _, reply = self._requests.get(incoming.correlation_id or "", (None, None))
+        if reply is not None and not reply.done():
+            reply.set_result(received(incoming.properties, incoming.body))
 
     async def _flow_control(self) -> None:
         """Leave the loop to the subscribers, and slow down where they fall far behind.
@@ -141,3 +178,6 @@ class MemorySession(Session):
     def _end(self, why: str) -> None:
         if not self.closed.done():
             self.closed.set_result(why)
+        for request, reply in self._requests.values():
+            if not reply.done():
+                reply.set_exception(connection_lost(request, why))

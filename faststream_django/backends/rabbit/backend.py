@@ -11,21 +11,25 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
+from aio_pika import IncomingMessage
 from faststream.rabbit import RabbitBroker, RabbitExchange
 from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
 from yarl import URL
 
-from faststream_django.backends.base import Backend, Publication, Session, Transmit
+from faststream_django.backends.base import Backend, Publication, Request, Session, Transmit
 from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire, quieten_aiormq
 from faststream_django.backends.rabbit.errors import connect_error, drop_frames
+from faststream_django.backends.rabbit.incoming import incoming
 from faststream_django.backends.rabbit.session import RabbitSession
 from faststream_django.backends.rabbit.topology import Topology
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages.message import Message
+from faststream_django.messages.reply import Reply, failure_of, undecodable
 
 __all__ = ["RabbitBackend"]
 
@@ -60,11 +64,32 @@ class RabbitBackend(Backend):
     def is_direct(self) -> bool:
         return not self.broker.middlewares
 
+    @property
+    def is_direct_for_requests(self) -> bool:
+        config = self.broker.config
+        return self.is_direct and not (config.broker_parser or config.broker_decoder or config.broker_codec)
+
     async def process(self, publication: Publication, transmit: Transmit) -> None:
         broker = self.broker
+        if isinstance(publication, Request):
+            await self._process_request(publication, transmit)
+            return
         command = _command(publication.message)
         producer: Any = _Producer(publication, transmit)  # of ProducerProto, publish() alone is used here
         await broker._basic_publish(command, producer=producer)  # noqa: SLF001
+
+    async def _process_request(self, request: Request, transmit: Transmit) -> None:
+        broker = self.broker
+        producer: Any = _Requester(request, transmit, broker)
+        command = _command(request.message, PublishType.REQUEST)
+        response = await broker._basic_request(command, producer=producer)  # noqa: SLF001
+        if response is None:  # a middleware kept it from being sent, or kept its reply
+            return
+        try:
+            value = await response.decode()
+        except Exception as error:
+            raise undecodable(producer.reply, request.message, request.broker) from error
+        request.reply = Reply(producer.reply, value)
 
     async def connect(self, url: str) -> Session:
         connection = self._connection(url)
@@ -103,10 +128,34 @@ class _Producer:
         await self._transmit(_message(cmd, self._publication))
 
 
-def _command(message: Message) -> RabbitPublishCommand:
+class _Requester:
+    """The end of FastStream's chain for a request: hands it to us, and its reply to FastStream."""
+
+    def __init__(self, request: Request, transmit: Transmit, broker: RabbitBroker) -> None:
+        self.reply = request.message
+        self._request = request
+        self._transmit = transmit
+        producer, codec = broker.config.producer, broker.config.broker_codec
+        self._parser = producer._parser  # noqa: SLF001 - where FastStream looks for them
+        self._decoder = producer._decoder if codec is None else codec.decode  # noqa: SLF001
+
+    async def request(self, cmd: RabbitPublishCommand) -> IncomingMessage:
+        request = self._request
+        message = replace(_message(cmd, request), correlation_id=request.message.correlation_id)
+        await self._transmit(message)
+        # Its caller has it only once it is read.
+        reply, request.reply = cast("Reply", request.reply), None
+        failure = failure_of(reply.message, request.message, request.broker)
+        if failure is not None:
+            raise failure
+        self.reply = reply.message
+        return incoming(self.reply)
+
+
+def _command(message: Message, publish_type: PublishType = PublishType.PUBLISH) -> RabbitPublishCommand:
     return RabbitPublishCommand(
         message.body,
-        _publish_type=PublishType.PUBLISH,
+        _publish_type=publish_type,
         routing_key=message.routing_key,
         exchange=RabbitExchange(message.exchange) if message.exchange else None,
         mandatory=message.mandatory,

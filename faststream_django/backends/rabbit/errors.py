@@ -23,7 +23,7 @@ from aiormq.exceptions import (
 )
 from aiormq.exceptions import PublishError as Returned
 
-from faststream_django.backends.base import NotSent, Publication
+from faststream_django.backends.base import NotSent, Publication, Request
 from faststream_django.exceptions import (
     BrokerRefused,
     BrokerUnavailable,
@@ -111,10 +111,12 @@ def publish_error(error: BaseException, publication: Publication, *, newest: boo
 def unroutable(publication: Publication) -> MessageUnroutable:
     """basic.return."""
     message = publication.sent_as
+    advice = "or pass mandatory=False"
+    if isinstance(publication, Request):
+        advice = "or start the worker whose subscriber declares it"
     return MessageUnroutable(
         f"message {message.message_id} was returned: no queue is bound to exchange {message.exchange!r} "
-        f"for routing key {message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) or pass "
-        "mandatory=False.",
+        f"for routing key {message.routing_key!r}. Declare the queue (FASTSTREAM QUEUES) {advice}.",
         **_about(publication),
     )
 
@@ -139,6 +141,12 @@ def rejected(publication: Publication) -> MessageRejected:
 
 def connection_lost(publication: Publication, reason: str) -> ConnectionLost:
     """No verdict will come for a message that was written."""
+    if isinstance(publication, Request):
+        return ConnectionLost(
+            f"request {publication.sent_as.message_id}: the connection broke before its reply came "
+            f"({reason}). It may have been handled; send it again only if that does no harm.",
+            **_about(publication),
+        )
     return ConnectionLost(
         f"message {publication.sent_as.message_id}: the connection broke before the broker confirmed it "
         f"({reason}). The broker may have it; publish it again with the same message_id only if consumers "

@@ -7,8 +7,9 @@ import contextvars
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from faststream_django.backends.base import NotSent, Publication
+from faststream_django.backends.base import NotSent, Publication, Request
 from faststream_django.backends.rabbit.channel import PublishChannel
 
 __all__ = ["ExchangePublisher", "ExchangePublishers"]
@@ -23,6 +24,9 @@ RETRY_PAUSE = 0.05
 
 OpenChannel = Callable[[Callable[[], None]], Awaitable[PublishChannel]]
 
+_Key = str | tuple[str]
+"""The name of an exchange; for the requests to it, in a tuple."""
+
 
 class ExchangePublishers:
     """A publisher for each exchange, and the channels that they share.
@@ -31,29 +35,49 @@ class ExchangePublishers:
     another one has nothing under way, which then gives its channel up.
     """
 
-    def __init__(self, open_channel: OpenChannel, most: int) -> None:
+    def __init__(
+        self, open_channel: OpenChannel, most: int, open_reply_channel: OpenChannel | None = None
+    ) -> None:
         self._open = open_channel
+        self._open_for_requests = open_reply_channel or open_channel
         self._loop = asyncio.get_running_loop()
         self._most = most
         self._free = asyncio.Semaphore(most)
         self._waiting = 0
         self._closing: set[asyncio.Task[None]] = set()
-        self._publishers: OrderedDict[str, ExchangePublisher] = OrderedDict()
+        self._publishers: OrderedDict[_Key, ExchangePublisher] = OrderedDict()
 
     def __getitem__(self, exchange: str) -> ExchangePublisher:
         publisher = self._publishers.get(exchange)
         if publisher is None:
-            self._retire_idle(len(self._publishers) + 1 - min(MOST_CHANNELS, self._most))
-            publisher = self._publishers[exchange] = ExchangePublisher(self._open_channel, self)
+            publisher = self._add(exchange, partial(self._open_channel, self._open))
         self._publishers.move_to_end(exchange)
         return publisher
+
+    def of_requests(self, exchange: str) -> ExchangePublisher:
+        """Return the publisher of the requests for an exchange, whose channel has the replies too."""
+        key = (exchange,)
+        publisher = self._publishers.get(key)
+        if publisher is None:
+            publisher = self._add(key, partial(self._open_channel, self._open_for_requests))
+        self._publishers.move_to_end(key)
+        return publisher
+
+    def _add(self, key: _Key, open_channel: OpenChannel) -> ExchangePublisher:
+        self._retire_idle(len(self._publishers) + 1 - min(MOST_CHANNELS, self._most))
+        publisher = self._publishers[key] = ExchangePublisher(open_channel, self)
+        return publisher
+
+    def _of(self, publication: Publication) -> ExchangePublisher | None:
+        exchange = publication.sent_as.exchange
+        return self._publishers.get((exchange,) if isinstance(publication, Request) else exchange)
 
     def flush(self) -> None:
         for publisher in tuple(self._publishers.values()):
             publisher.flush()
 
     def withdraw(self, publication: Publication) -> None:
-        publisher = self._publishers.get(publication.sent_as.exchange)
+        publisher = self._of(publication)
         if publisher is not None:
             publisher.withdraw(publication)
 
@@ -66,9 +90,9 @@ class ExchangePublishers:
         """Whether more publishers wait for a channel than channels are being closed for them."""
         return bool(self._waiting) and self._waiting > len(self._closing)
 
-    def what_holds(self, exchange: str) -> str:
-        """Tell why the messages for an exchange wait for a channel, and the cure; an empty text if not."""
-        publisher = self._publishers.get(exchange)
+    def what_holds(self, publication: Publication) -> str:
+        """Tell why the message waits for a channel, and the cure; an empty text if not."""
+        publisher = self._of(publication)
         if not self._waiting or publisher is None or not publisher.is_opening:
             return ""
         return (
@@ -79,8 +103,8 @@ class ExchangePublishers:
 
     def retire(self, publisher: ExchangePublisher) -> None:
         """Close the channel of a publisher that has nothing under way."""
-        for exchange in [name for name, each in self._publishers.items() if each is publisher]:
-            del self._publishers[exchange]
+        for key in [key for key, each in self._publishers.items() if each is publisher]:
+            del self._publishers[key]
         task = self._loop.create_task(publisher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -93,7 +117,7 @@ class ExchangePublishers:
         for publisher in idle[:count]:
             self.retire(publisher)
 
-    async def _open_channel(self, on_answer: Callable[[], None]) -> PublishChannel:
+    async def _open_channel(self, open_now: OpenChannel, on_answer: Callable[[], None]) -> PublishChannel:
         self._waiting += 1
         try:
             if self._free.locked() and self.is_channel_wanted:
@@ -102,7 +126,7 @@ class ExchangePublishers:
         finally:
             self._waiting -= 1
         try:
-            channel = await self._open(on_answer)
+            channel = await open_now(on_answer)
         except BaseException:
             self._free.release()
             raise

@@ -1,7 +1,9 @@
-"""A message as aiormq's channel takes it."""
+"""A message as aiormq's channel takes it and gives it."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from pamqp.commands import Basic
@@ -9,7 +11,7 @@ from pamqp.commands import Basic
 from faststream_django.messages.message import Message
 from faststream_django.messages.tables import encode_table
 
-__all__ = ["Properties", "amqp_properties", "basic_publish"]
+__all__ = ["Properties", "amqp_properties", "basic_publish", "received"]
 
 
 class Properties(Basic.Properties):
@@ -39,6 +41,29 @@ def amqp_properties(message: Message) -> Properties:
         timestamp=message.timestamp,
         message_type=message.message_type,
         app_id=message.app_id,
+    )
+
+
+def received(properties: Basic.Properties, body: bytes, routing_key: str = "") -> Message:
+    """Return a message that has arrived as one that could be sent."""
+    expiration = None
+    with suppress(ValueError):  # others may write into it what RabbitMQ did not have to read
+        expiration = int(properties.expiration) / 1000 if properties.expiration else None
+    return Message(
+        body=body,
+        routing_key=routing_key,
+        headers=properties.headers or {},
+        content_type=properties.content_type,
+        content_encoding=properties.content_encoding,
+        message_id=properties.message_id or "",
+        correlation_id=properties.correlation_id or "",
+        reply_to=properties.reply_to,
+        expiration=expiration,
+        priority=properties.priority,
+        timestamp=properties.timestamp or datetime.now(tz=UTC),
+        message_type=properties.message_type,
+        persist=properties.delivery_mode == 2,
+        app_id=properties.app_id or "",
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "CONTENT_ENCODING",
     "CONTENT_TYPE",
     "CORRELATION_ID",
+    "DELIVER",
     "DELIVERY_MODE",
     "EXPIRATION",
     "FRAME_END",
@@ -27,6 +28,7 @@ __all__ = [
     "NACK",
     "PRIORITY",
     "PUBLISH",
+    "REPLIES",
     "REPLY_TO",
     "RETURN",
     "TIMESTAMP",
@@ -39,9 +41,13 @@ FRAME_END = 0xCE
 BASIC, PUBLISH = 60, 40
 
 # Methods that are recognised when they arrive.
-RETURN, ACK, NACK = (BASIC, 50), (BASIC, 80), (BASIC, 120)
+RETURN, DELIVER, ACK, NACK = (BASIC, 50), (BASIC, 60), (BASIC, 80), (BASIC, 120)
 CHANNEL_CLOSE = (20, 40)
 CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
+
+# The queue that a channel consumes the replies to its own messages from:
+# https://www.rabbitmq.com/docs/direct-reply-to
+REPLIES = "amq.rabbitmq.reply-to"
 
 # The flags of the basic properties, in the order in which their values follow.
 CONTENT_TYPE = 0x8000

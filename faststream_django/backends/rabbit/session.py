@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from faststream_django.backends.base import NotSent, Publication, Session, Settled
+from faststream_django.backends.base import NotSent, Publication, Request, Session, Settled
 from faststream_django.backends.rabbit.channel import PublishChannel
 from faststream_django.backends.rabbit.connection import RabbitConnection
 from faststream_django.backends.rabbit.exchange_publisher import ExchangePublisher, ExchangePublishers
 from faststream_django.backends.rabbit.fast_channel import FastChannel
 from faststream_django.backends.rabbit.plain_channel import PlainChannel
+from faststream_django.backends.rabbit.protocol import REPLIES
+from faststream_django.backends.rabbit.reply_channel import FastReplyChannel, PlainReplyChannel
 from faststream_django.backends.rabbit.topology import Topology, declare_now
 from faststream_django.conf.topology import ExchangeSettings, QueueSettings
 from faststream_django.messages.message import Message
@@ -32,7 +36,7 @@ BLOCKED_PAUSE = 0.05
 
 
 class RabbitSession(Session):
-    """One AMQP connection with a channel for each exchange that is published to.
+    """One AMQP connection with a channel for each exchange that is published to, and one more for requests.
 
     The messages for one exchange cannot hurt those for another. The order of messages is kept for each
     exchange, which is what AMQP 0-9-1 promises.
@@ -50,7 +54,9 @@ class RabbitSession(Session):
         if connection.wire is not None:
             connection.wire.on_change = self._flush_all
         # One channel is kept for declarations.
-        self._publishers = ExchangePublishers(self._open_channel, max(1, connection.channel_max - 1))
+        self._publishers = ExchangePublishers(
+            self._open_channel, max(1, connection.channel_max - 1), self._open_reply_channel
+        )
         self._to_flush: set[ExchangePublisher] = set()
         self._topology_errors: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -68,7 +74,18 @@ class RabbitSession(Session):
             on_settled(publication, NotSent(self.closed.result()))
             return
         publication.sent_as, publication.on_settled, publication.channel = message, on_settled, None
-        publisher = self._publishers[message.exchange]
+        self._submit(publication, self._publishers[message.exchange], more=more)
+
+    def request(self, message: Message, request: Request, on_settled: Settled) -> None:
+        if self.closed.done():
+            on_settled(request, NotSent(self.closed.result()))
+            return
+        request.sent_as = replace(message, reply_to=REPLIES)
+        request.on_settled, request.channel = on_settled, None
+        request.reply, request.is_routed = None, False  # a middleware may send it again
+        self._submit(request, self._publishers.of_requests(message.exchange), more=False)
+
+    def _submit(self, publication: Publication, publisher: ExchangePublisher, *, more: bool) -> None:
         is_alone = not more and publisher.is_idle
         publisher.pending[publication] = None
         if is_alone and self._is_ready and self._may_write():
@@ -89,7 +106,7 @@ class RabbitSession(Session):
     def what_holds(self, publication: Publication) -> str:
         if not self._is_ready:
             return "the queues and exchanges of FASTSTREAM are still being declared"
-        return self._publishers.what_holds(publication.sent_as.exchange)
+        return self._publishers.what_holds(publication)
 
     @property
     def is_blocked(self) -> bool:
@@ -188,10 +205,36 @@ class RabbitSession(Session):
         task.add_done_callback(self._tasks.discard)
 
     async def _open_channel(self, on_answer: Callable[[], None]) -> PublishChannel:
+        with self._opening_errors():
+            channel = await self._connection.open_channel()
+        wire, frame_max = self._connection.wire, self._frame_max
+        if wire is None:
+            return PlainChannel(channel, partial(self._hear, on_answer), self._topology_errors, frame_max)
+        return FastChannel(channel, on_answer, self._topology_errors, wire, frame_max)
+
+    async def _open_reply_channel(self, on_answer: Callable[[], None]) -> PublishChannel:
+        with self._opening_errors():
+            channel = await self._connection.open_channel()
+            wire, frame_max = self._connection.wire, self._frame_max
+            reply_channel: PlainReplyChannel | FastReplyChannel
+            if wire is None:
+                on_answer = partial(self._hear, on_answer)
+                reply_channel = PlainReplyChannel(channel, on_answer, self._topology_errors, frame_max)
+            else:
+                reply_channel = FastReplyChannel(channel, on_answer, self._topology_errors, wire, frame_max)
+            await reply_channel.consume()
+        return reply_channel
+
+    @property
+    def _frame_max(self) -> int:
+        return self._connection.connection_tune.frame_max or FRAME_MAX
+
+    @contextmanager
+    def _opening_errors(self) -> Iterator[None]:
         if self.closed.done() or self._connection.is_closed:
             raise NotSent("the connection is closed")
         try:
-            channel = await self._connection.open_channel()
+            yield
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -199,11 +242,6 @@ class RabbitSession(Session):
             raise NotSent("the connection was lost while a channel was opened") from error
         except Exception as error:
             raise NotSent(f"no channel: {type(error).__name__}") from error
-        wire = self._connection.wire
-        frame_max = self._connection.connection_tune.frame_max or FRAME_MAX
-        if wire is None:
-            return PlainChannel(channel, partial(self._hear, on_answer), self._topology_errors, frame_max)
-        return FastChannel(channel, on_answer, self._topology_errors, wire, frame_max)
 
     def _hear(self, on_answer: Callable[[], None]) -> None:
         self._answered_at = time.monotonic()
