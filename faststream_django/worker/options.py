@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitMessage
 
-__all__ = ["HandlerOptions", "RetryPolicy", "Scope", "change_options", "handler_options"]
+__all__ = ["HandlerOptions", "RetryPolicy", "Scope", "as_written", "change_options", "handler_options"]
 
 _ATTRIBUTE = "_faststream_django_options"
 
@@ -42,15 +42,16 @@ class HandlerOptions:
 
 def handler_options(handler: Callable[..., Any]) -> HandlerOptions:
     """Return the options of a handler, as written or as FastStream wraps it."""
-    return getattr(_as_written(handler), _ATTRIBUTE, None) or HandlerOptions()
+    return getattr(as_written(handler), _ATTRIBUTE, None) or HandlerOptions()
 
 
 def change_options(handler: Callable[..., Any], **changes: Any) -> None:
     """Note options on a handler; it may be FastStream's already, as above its ``@subscriber``."""
-    setattr(_as_written(handler), _ATTRIBUTE, replace(handler_options(handler), **changes))
+    setattr(as_written(handler), _ATTRIBUTE, replace(handler_options(handler), **changes))
 
 
-def _as_written(handler: Callable[..., Any]) -> Callable[..., Any]:
+def as_written(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the handler that was decorated, which FastStream may have wrapped since."""
     from faststream._internal.endpoint.call_wrapper import HandlerCallWrapper
 
     if isinstance(handler, HandlerCallWrapper):
