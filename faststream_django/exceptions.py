@@ -29,6 +29,7 @@ __all__ = [
     "InvalidBroker",
     "InvalidDeclaration",
     "InvalidMessage",
+    "InvalidSubscriber",
     "MessageRejected",
     "MessageUnroutable",
     "OutboxNotReady",
@@ -197,6 +198,10 @@ class BrokerDoesNotExist(InvalidBroker, KeyError):
     """No entry in ``settings.FASTSTREAM`` has this alias."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of the text
+
+
+class InvalidSubscriber(ImproperlyConfigured):
+    """A subscriber does not fit the settings, or another subscriber; nothing is consumed."""
 
 
 class OutboxNotReady(ImproperlyConfigured):

@@ -19,6 +19,7 @@ from faststream_django.exceptions import (
     InvalidBroker,
     InvalidDeclaration,
     InvalidMessage,
+    InvalidSubscriber,
     MessageRejected,
     MessageUnroutable,
     OutboxNotReady,
@@ -43,7 +44,7 @@ SINGLE = [
     ConnectionLost,
     RequestFailed,
 ]
-SETTINGS = [InvalidBroker, BrokerDoesNotExist, OutboxNotReady]
+SETTINGS = [InvalidBroker, BrokerDoesNotExist, InvalidSubscriber, OutboxNotReady]
 DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, DeclarationTimeout]
 
 

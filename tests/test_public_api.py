@@ -39,6 +39,7 @@ ERRORS = {
     "InvalidBroker",
     "InvalidDeclaration",
     "InvalidMessage",
+    "InvalidSubscriber",
     "MessageRejected",
     "MessageUnroutable",
     "OutboxNotReady",

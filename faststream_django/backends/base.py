@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from faststream_django.exceptions import PublishError, PublishTimeout
 
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from faststream_django.messages.message import Message
     from faststream_django.messages.reply import Reply
 
-__all__ = ["Backend", "NotSent", "Publication", "Request", "Session", "Settled", "Transmit", "Verdict"]
+__all__ = [
+    "Backend",
+    "Connector",
+    "Link",
+    "NotSent",
+    "Publication",
+    "Request",
+    "Session",
+    "Settled",
+    "Transmit",
+    "Verdict",
+]
 
 Transmit = Callable[["Message"], Awaitable[None]]
 
@@ -134,11 +145,52 @@ class Request(Publication):
         return self.confirmed and self.reply is not None
 
 
-class Session(ABC):
-    """One connection to one node."""
+class Link(ABC):
+    """One connection to one node, for publishing or for consuming."""
 
     closed: asyncio.Future[str]
     """Done when the connection is gone; its result says why, without a secret."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker has said that it takes no messages (memory or disk alarm)."""
+        return False
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came from the peer, on the clock of time.monotonic(); 0.0 where unknown."""
+        return 0.0
+
+    def abort(self, reason: str) -> None:
+        """End the connection at once, without a word to the peer; what is in flight fails."""
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close cleanly. The caller limits the time and abandons the connection when it passes."""
+
+
+LinkT = TypeVar("LinkT", bound=Link)
+LinkT_co = TypeVar("LinkT_co", bound=Link, covariant=True)
+
+
+class Connector(ABC, Generic[LinkT_co]):
+    """Makes connections for one alias."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    async def connect(self, url: str) -> LinkT_co:
+        """Open a connection; raise BrokerUnavailable or BrokerRefused with the reason.
+
+        Called on the loop that uses it; cancelled when the connect timeout passes.
+        """
+
+
+class Session(Link):
+    """One connection to one node that publishes."""
 
     @abstractmethod
     def post(
@@ -182,38 +234,9 @@ class Session(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot declare")
 
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker has said that it takes no messages (memory or disk alarm)."""
-        return False
 
-    @property
-    def heard_at(self) -> float:
-        """When the last bytes came from the peer, on the clock of time.monotonic(); 0.0 where unknown."""
-        return 0.0
-
-    def abort(self, reason: str) -> None:
-        """End the session at once, without a word to the peer; what is in flight fails."""
-        if not self.closed.done():
-            self.closed.set_result(reason)
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Close cleanly. The caller limits the time and abandons the session when it passes."""
-
-
-class Backend(ABC):
+class Backend(Connector[Session]):
     """Makes sessions for one alias, and knows what a message passes through before it is sent."""
-
-    def __init__(self, settings: BrokerSettings) -> None:
-        self.settings = settings
-
-    @abstractmethod
-    async def connect(self, url: str) -> Session:
-        """Open a session and begin to declare; raise BrokerUnavailable or BrokerRefused with the reason.
-
-        Called on the loop thread; cancelled when the connect timeout passes.
-        """
 
     @property
     def is_direct(self) -> bool:

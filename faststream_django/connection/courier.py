@@ -59,7 +59,7 @@ class Courier:
         self._backend = backend
         self._is_direct: bool | None = None
         self._loop = asyncio.get_running_loop()
-        self._supervisor = Supervisor(backend)
+        self._supervisor: Supervisor[Session] = Supervisor(backend)
         self._window = Window(backend.settings)
         # Their own, since replies may take long: the places of other messages are not theirs.
         self._window_of_requests = Window(backend.settings, "replies", "The handlers are")

@@ -64,7 +64,7 @@ def read_wanted(
     return wanted
 
 
-async def declare(wanted: Wanted, supervisor: Supervisor) -> None:
+async def declare(wanted: Wanted, supervisor: Supervisor[Session]) -> None:
     """Return once the broker has declared everything, on the session of the moment or on the next."""
     was_asked = False
     refused: dict[str, str] = {}
@@ -110,7 +110,7 @@ def _no_answer(wanted: Wanted, why: str = "") -> DeclarationTimeout:
     )
 
 
-async def _session(wanted: Wanted, supervisor: Supervisor) -> Session:
+async def _session(wanted: Wanted, supervisor: Supervisor[Session]) -> Session:
     answer: asyncio.Future[Session | BrokerUnavailable] = asyncio.get_running_loop().create_future()
 
     def note(session: Session | BrokerUnavailable) -> None:

@@ -13,8 +13,9 @@ import random
 import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from typing import Generic
 
-from faststream_django.backends.base import Backend, Session
+from faststream_django.backends.base import Connector, LinkT
 from faststream_django.connection.current_urls import CurrentURLs
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 
@@ -34,19 +35,30 @@ LOG_INTERVAL = 10.0
 STABLE_AFTER = 1.0
 
 
-class Supervisor:
-    """Keeps a session alive for one connection, on the loop that is running when it is made."""
+class Supervisor(Generic[LinkT]):
+    """Keeps a session alive for one connection, on the loop that is running when it is made.
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._settings = backend.settings
-        self._urls = CurrentURLs(backend.settings)
+    `is_always_wanted`: somebody waits for it all the time, so the broker is asked at least every PATIENCE.
+    """
+
+    def __init__(
+        self,
+        connector: Connector[LinkT],
+        *,
+        is_always_wanted: bool = False,
+        logger: logging.Logger = logger,
+    ) -> None:
+        self._connector = connector
+        self._is_always_wanted = is_always_wanted
+        self._logger = logger
+        self._settings = connector.settings
+        self._urls = CurrentURLs(connector.settings)
         self._nodes = 1
         self._loop = asyncio.get_running_loop()
-        self._session: Session | None = None
+        self._session: LinkT | None = None
         self._task: asyncio.Task[None] | None = None
         # A dict for its order: whoever asked first goes on first.
-        self._requests: dict[Hashable, Callable[[Session | BrokerUnavailable], None]] = {}
+        self._requests: dict[Hashable, Callable[[LinkT | BrokerUnavailable], None]] = {}
         self._closed = False
         self._suspected_at: float | None = None
         self._wanted = asyncio.Event()
@@ -59,7 +71,7 @@ class Supervisor:
         self._outage_is_logged = False
 
     @property
-    def current(self) -> Session | None:
+    def current(self) -> LinkT | None:
         """The session of this moment, if there is one."""
         session = self._session
         return None if session is None or session.closed.done() else session
@@ -89,7 +101,7 @@ class Supervisor:
             self._task = self._loop.create_task(self._keep_alive(), context=contextvars.Context())
 
     def request_session(
-        self, requester: Hashable, timeout: float, on_session: Callable[[Session | BrokerUnavailable], None]
+        self, requester: Hashable, timeout: float, on_session: Callable[[LinkT | BrokerUnavailable], None]
     ) -> None:
         """Have `on_session` called with the session, now or as soon as there is one.
 
@@ -169,7 +181,7 @@ class Supervisor:
             if number % self._nodes == 0:
                 await self._pause(failures)
 
-    async def _attempt(self, number: int) -> Session | None:
+    async def _attempt(self, number: int) -> LinkT | None:
         timeout = self._settings.connect_timeout
         self._wanted.clear()
         self._nodes = 1
@@ -177,7 +189,7 @@ class Supervisor:
             async with asyncio.timeout(timeout):
                 urls = await self._urls.read()
                 self._nodes = len(urls)
-                return await self._backend.connect(urls[(number - 1) % len(urls)])
+                return await self._connector.connect(urls[(number - 1) % len(urls)])
         except BrokerUnavailable as error:
             self._fail(error)
         except TimeoutError:
@@ -193,14 +205,14 @@ class Supervisor:
             self._fail(BrokerUnavailable("the connection was lost while it was being made"))
         except Exception as error:
             # Also a broken option or middleware: the reason must reach every caller.
-            logger.exception("broker=%s state=error", self._settings.alias)
+            self._logger.exception("broker=%s state=error", self._settings.alias)
             self._fail(BrokerUnavailable(f"{type(error).__name__} while connecting"))
         return None
 
-    def _up(self, session: Session) -> None:
+    def _up(self, session: LinkT) -> None:
         if self._outage_is_logged:
             age = time.monotonic() - self._down_since
-            logger.info("broker=%s state=connected after=%.1fs", self._settings.alias, age)
+            self._logger.info("broker=%s state=connected after=%.1fs", self._settings.alias, age)
             self._outage_is_logged = False
         self._session = session
         self._failure = None
@@ -226,7 +238,7 @@ class Supervisor:
         if isinstance(error, BrokerRefused):
             self._fulfil(error)
 
-    def _fulfil(self, outcome: Session | BrokerUnavailable) -> None:
+    def _fulfil(self, outcome: LinkT | BrokerUnavailable) -> None:
         requests, self._requests = self._requests, {}
         for on_session in requests.values():
             # An exception object of its own for each.
@@ -235,6 +247,8 @@ class Supervisor:
     async def _pause(self, failures: int) -> None:
         refused = isinstance(self._failure, BrokerRefused)
         longest = LAST_REFUSED_DELAY if refused else LAST_DELAY
+        if self._is_always_wanted:
+            longest = LAST_DELAY if refused else PATIENCE
         delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 10), longest)
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads the processes of a site, no secret
         pause = min(delay, REFUSED_PATIENCE if refused else PATIENCE)
@@ -253,7 +267,7 @@ class Supervisor:
         if not self._outage_is_logged and now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
             self._outage_is_logged = True
-            logger.warning("broker=%s state=%s reason=%r", self._settings.alias, state, reason)
+            self._logger.warning("broker=%s state=%s reason=%r", self._settings.alias, state, reason)
 
     def _failure_age(self) -> float:
         return time.monotonic() - self._failed_at

@@ -3,6 +3,7 @@
 A worker runs them on RabbitMQ; on the embedded broker the process that publishes runs them itself.
 """
 
+from faststream_django.worker.discovery import broker_router
 from faststream_django.worker.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "broker_router"]

@@ -10,30 +10,32 @@ from asgiref.sync import ThreadSensitiveContext
 
 from faststream_django.worker.database import clean_up_around
 from faststream_django.worker.discreet_logger import DiscreetLogger
+from faststream_django.worker.handling import ASYNC_HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from faststream.rabbit import RabbitBroker, RabbitRouter
+    from faststream.rabbit.subscriber import RabbitSubscriber
 
     from faststream_django.conf.entries import BrokerSettings
+    from faststream_django.conf.worker import WorkerSettings
 
-__all__ = ["PREFETCH", "build_broker"]
+__all__ = ["build_broker", "is_threaded", "prefetch_of"]
 
 logger = logging.getLogger("faststream_django.worker")
 
-PREFETCH = 10
-"""Messages that a subscriber has in hand at most; one with a `Channel` of its own sets its own."""
-
 
 def build_broker(
-    settings: BrokerSettings, routers: Iterable[RabbitRouter], url: str | None = None
+    settings: BrokerSettings,
+    routers: Iterable[RabbitRouter],
+    threads: Any = None,  # noqa: ARG001
 ) -> RabbitBroker:
     """Return a FastStream broker that consumes for these routers, safe for Django's ORM.
 
-    A router belongs to one broker at a time: it leaves the one that it was built into before.
+    A router belongs to one broker at a time: it leaves the one that it was built into before. Whoever
+    starts the broker brings the connection; its own is never made.
     """
-    from faststream._internal.di import FastDependsConfig
     from faststream.rabbit import Channel, RabbitBroker
 
     options: dict[str, Any] = {
@@ -44,18 +46,34 @@ def build_broker(
     }
     if options["logger"] is not None:
         options["logger"] = DiscreetLogger(options["logger"])
-    options["client_properties"] = {
-        "heartbeat": settings.heartbeat,
-        **options.get("client_properties", {}),
-    }
     broker = RabbitBroker(
-        url or next(iter(settings.urls), "amqp://"),
-        timeout=settings.connect_timeout,
-        default_channel=Channel(prefetch_count=PREFETCH),
+        next(iter(settings.urls), "amqp://"),
+        default_channel=Channel(prefetch_count=settings.worker.prefetch or settings.worker.concurrency),
         routers=routers,
         **options,
     )
+    _run_handlers_in_threads(broker)
+    return broker
+
+
+def is_threaded(subscriber: RabbitSubscriber) -> bool:
+    """Tell whether a subscriber has a handler that is a plain function, and so runs in a thread."""
+    from fast_depends.utils import is_coroutine_callable
+
+    return not all(
+        is_coroutine_callable(call.handler._declared_call)  # noqa: SLF001
+        for call in subscriber.calls
+    )
+
+
+def prefetch_of(subscriber: RabbitSubscriber, settings: WorkerSettings) -> int:
+    """Return how many messages a subscriber holds at most: as many as it can handle at once, unless told."""
+    return settings.prefetch or (settings.concurrency if is_threaded(subscriber) else ASYNC_HANDLERS)
+
+
+def _run_handlers_in_threads(broker: RabbitBroker) -> None:
+    from faststream._internal.di import FastDependsConfig
+
     # The only place that runs in the thread of a sync handler: a middleware runs on the loop.
     clean_up = partial(clean_up_around, ThreadSensitiveContext())
     broker._update_fd_config(FastDependsConfig(call_decorators=(clean_up,)))  # noqa: SLF001
-    return broker

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 
 from faststream_django.backends.memory.server import MemoryServer
-from faststream_django.conf.entries import broker_aliases, broker_settings
 from faststream_django.exceptions import BrokerRefused
 from faststream_django.loop.thread import loop_thread
 from faststream_django.worker.broker import build_broker
@@ -36,8 +35,8 @@ SETUP_TIMEOUT = 1.0
 def consume_in_process() -> None:
     """Let the embedded broker deliver to the subscribers of the installed apps, in this process.
 
-    They are imported and attached when a publisher connects to ``memory://``. Of several embedded
-    brokers they consume from the one of ``default``, or else of the first alias that has one.
+    They are imported and attached when a publisher connects to ``memory://``, those of each alias to the
+    embedded broker of that alias.
     """
     MemoryServer.on_connect = _consume
 
@@ -47,29 +46,32 @@ class _Consumption:
     """The subscribers of this process, attached to an embedded broker."""
 
     server: MemoryServer
+    settings: BrokerSettings
     loop: asyncio.AbstractEventLoop
     connection: MemoryConnection | None = None
     broker: RabbitBroker | None = None
     attaching: asyncio.Task[None] | None = None
     process: int = field(default_factory=os.getpid)
 
-    def serves(self, server: MemoryServer) -> bool:
+    def serves(self, server: MemoryServer, settings: BrokerSettings) -> bool:
         if self.server is not server or self.loop is not asyncio.get_running_loop():
+            return False
+        if self.settings.worker != settings.worker:
             return False
         task = self.attaching
         return task is not None and not (task.done() and (task.cancelled() or task.exception()))
 
-    async def attach(self, settings: BrokerSettings, previous: _Consumption | None) -> None:
+    async def attach(self, previous: _Consumption | None) -> None:
         from faststream_django.backends.memory.connection import attach
 
         if previous is not None:
             await previous.end()
-        routers = await _autodiscover_in_thread()
+        routers = (await _autodiscover_in_thread()).get(self.settings.alias, [])
         if any(router.subscribers for router in routers):
-            self.broker = build_broker(settings, routers)
+            self.broker = build_broker(self.settings, routers)
             self.connection = await attach(self.server, self.broker)
             if loop_thread.is_current():
-                loop_thread.add_closer(self.finish, settings.shutdown_timeout)
+                loop_thread.add_closer(self.finish, self.settings.shutdown_timeout)
 
     async def finish(self) -> None:
         """Take no more messages, and let the handlers that run come to their end."""
@@ -92,24 +94,23 @@ class _Consumption:
             await self.connection.close()
 
 
-_consumption: _Consumption | None = None
+_consumptions: dict[str, _Consumption] = {}
+"""By alias."""
 
 
 async def _consume(server: MemoryServer, settings: BrokerSettings) -> None:
-    global _consumption
-    if server is not _consumed_server():
-        return
-    if _consumption is None or not _consumption.serves(server):
-        previous, _consumption = (
-            _consumption,
-            _Consumption(server, asyncio.get_running_loop()),
-        )
+    previous = _consumptions.get(settings.alias)
+    if previous is not None and previous.serves(server, settings):
+        consumption = previous
+    else:
+        consumption = _Consumption(server, settings, asyncio.get_running_loop())
+        _consumptions[settings.alias] = consumption
         # It outlives a connect that is cancelled, and keeps nothing of the context of its caller.
-        _consumption.attaching = _consumption.loop.create_task(
-            _consumption.attach(settings, previous), context=contextvars.Context()
+        consumption.attaching = consumption.loop.create_task(
+            consumption.attach(previous), context=contextvars.Context()
         )
     try:
-        await asyncio.shield(_consumption.attaching or asyncio.sleep(0))
+        await asyncio.shield(consumption.attaching or asyncio.sleep(0))
     except Exception as error:
         logger.exception("The subscribers cannot be attached to the embedded broker")
         raise BrokerRefused(
@@ -117,21 +118,12 @@ async def _consume(server: MemoryServer, settings: BrokerSettings) -> None:
         ) from error
 
 
-def _consumed_server() -> MemoryServer | None:
-    aliases = sorted(broker_aliases(), key=lambda alias: alias != "default")
-    for alias in aliases:
-        settings = broker_settings(alias)
-        if settings.is_embedded:
-            return MemoryServer.get(settings.urls[0])
-    return None
-
-
-async def _autodiscover_in_thread() -> list[RabbitRouter]:
+async def _autodiscover_in_thread() -> dict[str, list[RabbitRouter]]:
     """Import the apps' modules off the loop: they may take long, and use the ORM."""
     with ThreadPoolExecutor(1, thread_name_prefix="faststream_django-discovery") as thread:
         return await asyncio.get_running_loop().run_in_executor(thread, _autodiscover_after_setup)
 
 
-def _autodiscover_after_setup() -> list[RabbitRouter]:
+def _autodiscover_after_setup() -> dict[str, list[RabbitRouter]]:
     apps.ready_event.wait(SETUP_TIMEOUT)
     return autodiscover()

@@ -20,15 +20,14 @@ def test_broker_has_the_options_of_the_settings(settings):
 
     assert list(broker.middlewares) == [middleware]
     assert broker.config.graceful_timeout == 7.0
-    assert "heartbeat=9" in broker._connection_kwargs["url"]
 
 
 def test_router_can_be_built_into_another_broker(make_app):
     make_app(f'{ROUTER}\n@router.subscriber("q")\nasync def handle(body): ...')
-    routers = autodiscover()
+    routers = autodiscover()["default"]
     first = build_broker(broker_settings("default"), routers)
 
-    second = build_broker(broker_settings("default"), autodiscover())
+    second = build_broker(broker_settings("default"), autodiscover()["default"])
 
     assert first.subscribers == []
     assert queues([second]) == ["q"]

@@ -8,20 +8,20 @@ def test_routers_are_found_in_the_order_of_the_apps(make_app):
     for queue in ("first", "second"):
         make_app(f'{ROUTER}\n@router.subscriber("{queue}")\nasync def handle(body): ...')
 
-    assert queues(autodiscover()) == ["first", "second"]
+    assert queues(autodiscover()["default"]) == ["first", "second"]
 
 
 def test_router_with_two_names_is_found_once(make_app):
     make_app(f'{ROUTER}\nalso = router\n@router.subscriber("q")\nasync def handle(body): ...')
 
-    assert queues(autodiscover()) == ["q"]
+    assert queues(autodiscover()["default"]) == ["q"]
 
 
 def test_router_that_another_app_imports_is_found_once(make_app):
     load = make_app(f'{ROUTER}\n@router.subscriber("q")\nasync def handle(body): ...')
     make_app(f"from {load().__name__} import router")
 
-    assert queues(autodiscover()) == ["q"]
+    assert queues(autodiscover()["default"]) == ["q"]
 
 
 def test_router_in_a_router_comes_with_it(make_app):
@@ -30,7 +30,7 @@ def test_router_in_a_router_comes_with_it(make_app):
         '@inner.subscriber("q")\nasync def handle(body): ...'
     )
 
-    [router] = autodiscover()
+    [router] = autodiscover()["default"]
 
     assert [subscriber.routing() for subscriber in router.subscribers] == ["inner-q"]
 
@@ -38,7 +38,7 @@ def test_router_in_a_router_comes_with_it(make_app):
 def test_apps_without_subscribers_are_passed_over(make_app):
     make_app(None)
 
-    assert autodiscover() == []
+    assert autodiscover() == {}
 
 
 def test_error_in_a_module_is_raised(make_app):

@@ -6,7 +6,6 @@ import pytest
 from faststream_django import publish
 from faststream_django.exceptions import BrokerRefused, MessageUnroutable
 from faststream_django.loop import loop_thread
-from faststream_django.worker.broker import PREFETCH
 from tests.worker.apps import ROUTER, names
 
 
@@ -125,10 +124,10 @@ def handle(order: dict):
 """
     )
 
-    for number in range(PREFETCH + 5):
+    for number in range(10 + 5):
         publish({"id": number}, "orders")
 
-    for _ in range(PREFETCH):
+    for _ in range(10):
         assert load().arrived.acquire(timeout=5)
     waiting = memory.count("orders")
     load().go.set()

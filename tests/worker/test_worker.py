@@ -154,10 +154,10 @@ def test_project_without_subscribers_is_an_error_of_the_command(settings):
 
 def test_worker_waits_for_a_broker_that_is_down_until_it_is_told_to_stop(start_worker, unreachable_port):
     worker = start_worker(f"amqp://me:{PASSWORD}@127.0.0.1:{unreachable_port}/")
-    worker.wait_for("state=waiting")
+    worker.wait_for("state=unavailable")
 
     assert worker.stop() == 0
-    assert worker.output.count("state=waiting") == 1
+    assert worker.output.count("state=unavailable") == 1
     assert PASSWORD not in worker.output
 
 
@@ -200,7 +200,7 @@ def test_worker_finishes_what_it_has_begun(start_worker, rabbitmq, queues):
 def test_worker_begins_when_the_broker_comes(start_worker, rabbitmq, queues):
     rabbitmq.stop()
     worker = start_worker(rabbitmq.url())
-    worker.wait_for("state=waiting")
+    worker.wait_for("state=unavailable")
 
     rabbitmq.start()
 

@@ -6,23 +6,19 @@ every publish after a reconnect, and its one shared channel lets a bad message f
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from aio_pika import IncomingMessage
 from faststream.rabbit import RabbitBroker, RabbitExchange
 from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
-from yarl import URL
 
 from faststream_django.backends.base import Backend, Publication, Request, Session, Transmit
-from faststream_django.backends.rabbit.connection import RabbitConnection, make_wire, quieten_aiormq
-from faststream_django.backends.rabbit.errors import connect_error, drop_frames
+from faststream_django.backends.rabbit.connection import quieten_aiormq
+from faststream_django.backends.rabbit.dialing import broker_from_options, dial
 from faststream_django.backends.rabbit.incoming import incoming
 from faststream_django.backends.rabbit.session import RabbitSession
 from faststream_django.backends.rabbit.topology import Topology
@@ -46,7 +42,7 @@ class RabbitBackend(Backend):
     ) -> None:
         super().__init__(settings)
         quieten_aiormq()
-        self._make_broker = make_broker or self._broker_from_options
+        self._make_broker = make_broker or partial(broker_from_options, settings)
         self._broker: RabbitBroker | None = None
         self._topology = Topology(settings)
 
@@ -55,10 +51,6 @@ class RabbitBackend(Backend):
         if self._broker is None:
             self._broker = self._make_broker(next(iter(self.settings.urls), "amqp://"))
         return self._broker
-
-    def _broker_from_options(self, url: str) -> RabbitBroker:
-        options = {"logger": logging.getLogger("faststream_django"), **self.settings.options}
-        return RabbitBroker(url, **options)
 
     @property
     def is_direct(self) -> bool:
@@ -92,29 +84,10 @@ class RabbitBackend(Backend):
         request.reply = Reply(producer.reply, value)
 
     async def connect(self, url: str) -> Session:
-        connection = self._connection(url)
-        try:
-            await connection.connect()
-            session = RabbitSession(connection, self._topology, self.settings.connect_timeout)
-        except Exception as error:
-            await _close_quietly(connection)
-            drop_frames(error)
-            raise connect_error(error) from error
-        except BaseException:
-            await _close_quietly(connection)
-            raise
+        connection = await dial(self.settings, self._make_broker, url)
+        session = RabbitSession(connection, self._topology, self.settings.connect_timeout)
         session.begin_to_declare()
         return session
-
-    def _connection(self, url: str) -> RabbitConnection:
-        # The broker is made for its URL and security options; see FastStream's build_url().
-        options = self._make_broker(url)._connection_kwargs  # noqa: SLF001
-        given = URL(options["url"])
-        target = given.update_query(
-            heartbeat=str(self.settings.heartbeat),
-            name=given.query.get("name") or _connection_name(self.settings.alias),
-        )
-        return RabbitConnection(target, wire=make_wire(), context=options["ssl_context"])
 
 
 class _Producer:
@@ -196,15 +169,3 @@ def _message(command: RabbitPublishCommand, publication: Publication) -> Message
         max_bytes=2**27,
         **options,
     )
-
-
-def _connection_name(alias: str) -> str:
-    """What `rabbitmqctl list_connections` and the management page show."""
-    return f"faststream_django {alias} pid={os.getpid()} host={socket.gethostname()}"
-
-
-async def _close_quietly(connection: Any) -> None:
-    try:
-        await asyncio.wait_for(connection.close(), 1.0)
-    except Exception:  # noqa: BLE001 - it is thrown away
-        return

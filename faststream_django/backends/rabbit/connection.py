@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import Any
+from weakref import WeakSet
 
 from aiormq.channel import Channel
 from aiormq.connection import Connection
@@ -87,6 +88,10 @@ class RabbitConnection(Connection):
         """Open a channel with publisher confirms, on which a returned message is an error."""
         return await self._open_channel(publisher_confirms=True)
 
+    async def open_consuming_channel(self) -> Channel:
+        """Open a channel to consume on."""
+        return await self._open_channel(publisher_confirms=False)
+
     async def open_declaring_channel(self) -> Channel | DeclaringChannel:
         """Open a channel to declare on; at most one at a time, for which a number is kept."""
         channel = await self._open_channel(publisher_confirms=False)
@@ -156,15 +161,25 @@ class _Channel(Channel):
 
 
 class _NotOurs(logging.Filter):
-    """Passes what other users of aiormq in the process log, such as FastStream's subscribers."""
+    """Passes what other users of aiormq in the process log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        """Loops of workers, on which we consume."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
-        return not loop_thread.is_current()
+        return not loop_thread.is_current() and (
+            not self.loops or asyncio._get_running_loop() not in self.loops  # noqa: SLF001 - None without one
+        )
 
 
 _filter = _NotOurs()
 
 
-def quieten_aiormq() -> None:
+def quieten_aiormq(loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """Have aiormq log nothing on the loop thread, and on this loop."""
+    if loop is not None:
+        _filter.loops.add(loop)
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_filter)  # adding it again changes nothing

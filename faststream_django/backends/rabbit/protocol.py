@@ -1,4 +1,4 @@
-"""The numbers of AMQP 0-9-1 that publishes use: frames, methods, and the flags of the properties."""
+"""The numbers of AMQP 0-9-1 that are used: frames, methods, and the flags of the properties."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ __all__ = [
     "APP_ID",
     "BASIC",
     "BODY",
+    "CANCEL",
     "CHANNEL_CLOSE",
     "CONNECTION_BLOCKED",
     "CONNECTION_CLOSE",
@@ -41,7 +42,7 @@ FRAME_END = 0xCE
 BASIC, PUBLISH = 60, 40
 
 # Methods that are recognised when they arrive.
-RETURN, DELIVER, ACK, NACK = (BASIC, 50), (BASIC, 60), (BASIC, 80), (BASIC, 120)
+CANCEL, RETURN, DELIVER, ACK, NACK = (BASIC, 30), (BASIC, 50), (BASIC, 60), (BASIC, 80), (BASIC, 120)
 CHANNEL_CLOSE = (20, 40)
 CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
 

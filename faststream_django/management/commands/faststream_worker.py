@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from faststream_django.conf.entries import broker_settings
-from faststream_django.exceptions import BrokerRefused, InvalidBroker
+from faststream_django.exceptions import BrokerRefused, InvalidBroker, InvalidSubscriber
 from faststream_django.worker.discovery import autodiscover
 from faststream_django.worker.worker import Worker
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         alias = options["broker"]
-        worker = Worker(_settings(alias), autodiscover())
+        worker = Worker(_settings(alias), autodiscover().get(alias, []))
         queues = ", ".join(worker.queues)
         if not queues:
             raise CommandError(
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         with self._relaying() if options["relay"] else nullcontext():
             try:
                 asyncio.run(worker.run(announce))
-            except BrokerRefused as error:
+            except (BrokerRefused, InvalidSubscriber) as error:
                 raise CommandError(f"Broker {alias!r}: {error}") from None
         self.stdout.write("Stopped.")
 

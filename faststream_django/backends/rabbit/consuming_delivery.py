@@ -1,0 +1,168 @@
+"""A message in hand, from its delivery until it is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aio_pika import IncomingMessage
+from aiormq.abc import DeliveredMessage
+from pamqp.header import ContentHeader
+
+if TYPE_CHECKING:
+    from faststream_django.backends.rabbit.consuming_objects import Subscription
+
+__all__ = ["Delivery", "DeliveryChannel", "Outcome"]
+
+# What the broker counts in the headers of a message that it delivers again; the message is the same.
+COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+
+
+class Outcome(Enum):
+    """What a message is settled with."""
+
+    ACK = "ack"
+    REJECT = "reject"
+    """Dropped, or taken over by the dead letter exchange of its queue."""
+    REQUEUE = "requeue"
+
+
+class DeliveryChannel(Protocol):
+    """The channel of one session that a message came through."""
+
+    def settle(self, tag: int, outcome: Outcome) -> None:
+        """Tell the broker, unless the channel is gone: then the message comes again."""
+
+    def deliveries_up_to(self, tag: int) -> list[Delivery]:
+        """Return what has this tag or an earlier one, and is not settled."""
+
+
+class _CanNack:
+    basic_nack = True
+
+
+class Delivery:
+    """One message from the broker. It outlives the session that it came through.
+
+    It is the channel that aio-pika's message settles itself on. Copies of the same message, which come when
+    a session was lost, are settled together with it.
+    """
+
+    __slots__ = ("_copies", "_deliver", "_header", "body", "on_settled", "outcome", "subscription")
+
+    connection = _CanNack()  # aio-pika asks the connection of a channel whether the broker can do it
+    is_closed = False
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        channel: DeliveryChannel,
+        deliver: Any,  # Basic.Deliver, whose tags pamqp calls optional
+        header: ContentHeader,
+        body: bytes,
+    ) -> None:
+        self.subscription = subscription
+        self.body = body
+        self.outcome: Outcome | None = None
+        self.on_settled: Callable[[Delivery], None] | None = None
+        self._deliver = deliver
+        self._header = header
+        self._copies = [(channel, deliver.delivery_tag)]
+
+    @property
+    def is_redelivered(self) -> bool:
+        return bool(self._deliver.redelivered)
+
+    @property
+    def channel(self) -> DeliveryChannel:
+        """The channel that it came through first."""
+        return self._copies[0][0]
+
+    @property
+    def message_id(self) -> str | None:
+        return self._header.properties.message_id or None
+
+    @property
+    def key(self) -> Hashable | None:
+        """What this message has in common with no other; None without a message id: no two can be told apart.
+
+        The headers tell a message from the copy of it that comes back for another attempt.
+        """
+        message_id = self.message_id
+        if message_id is None:
+            return None
+        content: tuple[bytes | str, ...] = (self.body,)
+        headers = self._header.properties.headers
+        if headers:
+            told = {name: value for name, value in headers.items() if name not in COUNTS}
+            content = (self.body, repr(told))
+        return self.subscription.queue.name, message_id, hash(content)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.outcome is not None
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether it was settled so that it comes again."""
+        return self.outcome is Outcome.REQUEUE
+
+    def incoming(self) -> IncomingMessage:
+        """Return the message as FastStream takes it."""
+        properties = self._header.properties
+        if properties.delivery_mode not in {1, 2}:  # aio-pika refuses what RabbitMQ lets pass
+            properties.delivery_mode = 1
+        delivered = DeliveredMessage(
+            delivery=self._deliver,
+            header=self._header,
+            body=self.body,
+            channel=self,  # type: ignore[arg-type]  # it has what a message uses
+        )
+        return IncomingMessage(delivered, no_ack=self.subscription.acks_first)
+
+    def join(self, copy: Delivery) -> None:
+        """Settle the copy with the outcome of this one."""
+        self._copies += copy._copies
+
+    def ack(self) -> None:
+        self.settle(Outcome.ACK)
+
+    def give_back(self) -> None:
+        """Have the broker deliver it again, here or elsewhere."""
+        self.settle(Outcome.REQUEUE)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Settle the message; the first outcome counts."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        for channel, tag in self._copies:
+            channel.settle(tag, outcome)
+        if self.on_settled is not None:
+            self.on_settled(self)
+
+    # As aio-pika calls a channel
+
+    async def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:  # noqa: FBT001, FBT002
+        self._settle_up_to(delivery_tag, Outcome.ACK, multiple=multiple)
+
+    async def basic_nack(
+        self,
+        delivery_tag: int,
+        multiple: bool = False,  # noqa: FBT001, FBT002
+        requeue: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        self._settle_up_to(delivery_tag, Outcome.REQUEUE if requeue else Outcome.REJECT, multiple=multiple)
+
+    async def basic_reject(self, delivery_tag: int, *, requeue: bool = False) -> None:
+        self._settle_up_to(delivery_tag, Outcome.REQUEUE if requeue else Outcome.REJECT, multiple=False)
+
+    def _settle_up_to(self, tag: int, outcome: Outcome, *, multiple: bool) -> None:
+        for delivery in self.channel.deliveries_up_to(tag) if multiple else ():
+            delivery.settle(outcome)
+        self.settle(outcome)
+
+    def __repr__(self) -> str:
+        """Name it without its body."""
+        return f"<message {self.message_id!r} of queue {self.subscription.queue.name!r}>"

@@ -1,0 +1,213 @@
+"""What is handled at once, and what was handled: messages in hand, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faststream_django.backends.rabbit.consuming_delivery import Delivery, DeliveryChannel
+    from faststream_django.backends.rabbit.consuming_objects import Subscription
+
+__all__ = ["ASYNC_HANDLERS", "Handling"]
+
+logger = logging.getLogger("faststream_django.worker")
+
+ASYNC_HANDLERS = 100
+"""How many messages are handled at once by coroutines, those of all subscribers together."""
+
+MOST_REMEMBERED = 10_000
+"""How many handled messages are remembered at least, so that a copy that comes again is acked."""
+
+REQUEUE_PAUSE = 1.0
+"""Seconds before a message goes back that FastStream let fall, lest it come again in a hot loop."""
+
+
+class Handling:
+    """Handles messages in tasks that outlive the session they came through.
+
+    Handlers that are functions share `concurrency` places, coroutines share ASYNC_HANDLERS. A message that
+    finds no place waits in the order of its queue, and queues take turns. One that the broker delivers
+    again, because the session was lost, is not begun again while it runs, nor when it is done.
+    """
+
+    def __init__(self, concurrency: int, is_threaded: Callable[[Subscription], bool]) -> None:
+        self._threads = _Places(concurrency)
+        self._coroutines = _Places(ASYNC_HANDLERS)
+        self._is_threaded = is_threaded
+        self._running: dict[Hashable, Delivery] = {}
+        self._done = _Memory(MOST_REMEMBERED)
+        self._tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._loop = asyncio.get_running_loop()
+        self._is_stopping = False
+        self.handled = 0
+        """How many handlers have ended."""
+
+    @property
+    def running(self) -> list[Delivery]:
+        """What is being handled."""
+        return list(self._tasks.values())
+
+    def take(self, delivery: Delivery) -> None:
+        """Handle a message, as soon as there is a place."""
+        key = delivery.key
+        if delivery.is_redelivered and key is not None:
+            if key in self._done:
+                delivery.ack()
+                return
+            running = self._running.get(key)
+            if running is not None:
+                running.join(delivery)
+                return
+        if self._is_stopping:
+            delivery.give_back()
+            return
+        places = self._threads if self._is_threaded(delivery.subscription) else self._coroutines
+        places.wait(delivery)
+        self._begin(places)
+
+    def drop(self, channel: DeliveryChannel) -> None:
+        """Forget what came through a channel that has ended and has not begun."""
+        for places in (self._threads, self._coroutines):
+            places.remove(lambda delivery: delivery.channel is channel)
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._is_stopping = True
+
+    def give_back(self) -> None:
+        """Give back what has not begun."""
+        for places in (self._threads, self._coroutines):
+            for delivery in places.remove(lambda _: True):
+                delivery.give_back()
+
+    async def finished(self, timeout: float) -> bool:
+        """Wait until nothing runs, at most `timeout` seconds; return whether that is so."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        return not self._tasks
+
+    async def cut_off(self, grace: float) -> list[Delivery]:
+        """Cancel the coroutines that still run, which have `grace` seconds for it; return what is cut off.
+
+        A thread cannot be cancelled: it ends with the process.
+        """
+        cut = self.running
+        coroutines = [
+            task for task, delivery in self._tasks.items() if not self._is_threaded(delivery.subscription)
+        ]
+        for task in coroutines:
+            task.cancel()
+        if coroutines:
+            await asyncio.wait(coroutines, timeout=grace)
+        return cut
+
+    def _begin(self, places: _Places) -> None:
+        while not self._is_stopping and (delivery := places.next()) is not None:
+            key = delivery.key
+            if key is not None:
+                self._running.setdefault(key, delivery)
+                delivery.on_settled = self._settled
+            if delivery.subscription.acks_first:
+                delivery.ack()
+            # An empty context: nothing of the connection's belongs to a handler.
+            task = self._loop.create_task(self._handle(delivery, places), context=contextvars.Context())
+            self._tasks[task] = delivery
+            task.add_done_callback(self._ended)
+
+    async def _handle(self, delivery: Delivery, places: _Places) -> None:
+        try:
+            await delivery.subscription.consume(delivery.incoming())
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # FastStream lets no Exception through; KeyboardInterrupt would end the loop.
+            logger.exception(
+                "queue=%s message_id=%s error=%s: it goes back to its queue",
+                delivery.subscription.queue.name,
+                delivery.message_id,
+                type(error).__name__,
+            )
+            await asyncio.sleep(REQUEUE_PAUSE)
+            delivery.give_back()
+        else:
+            if not delivery.is_settled and not delivery.subscription.subscriber.running:
+                delivery.give_back()  # its subscriber has stopped, and never looked at it
+        finally:
+            self._forget_running(delivery)
+            self.handled += 1
+            places.free += 1
+            self._begin(places)
+
+    def _settled(self, delivery: Delivery) -> None:
+        key = delivery.key
+        if not delivery.is_given_back and key is not None:
+            self._done.add(key)
+        self._forget_running(delivery)
+
+    def _forget_running(self, delivery: Delivery) -> None:
+        key = delivery.key
+        if self._running.get(key) is delivery:
+            del self._running[key]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+
+
+class _Places:
+    """Places for handlers, and the messages that wait for one: queues take turns."""
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._waiting: dict[Subscription, deque[Delivery]] = {}
+        self._turns: deque[Subscription] = deque()
+
+    def wait(self, delivery: Delivery) -> None:
+        subscription = delivery.subscription
+        waiting = self._waiting.setdefault(subscription, deque())
+        if not waiting:
+            self._turns.append(subscription)
+        waiting.append(delivery)
+
+    def next(self) -> Delivery | None:
+        """Return the message whose turn it is, and occupy a place; None without a place or a message."""
+        if not self.free or not self._turns:
+            return None
+        self.free -= 1
+        subscription = self._turns.popleft()
+        waiting = self._waiting[subscription]
+        delivery = waiting.popleft()
+        if waiting:
+            self._turns.append(subscription)
+        return delivery
+
+    def remove(self, is_meant: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Remove messages that wait, and return them."""
+        removed: list[Delivery] = []
+        for subscription, waiting in self._waiting.items():
+            left = deque(delivery for delivery in waiting if not is_meant(delivery))
+            removed += [delivery for delivery in waiting if delivery not in left]
+            self._waiting[subscription] = left
+        self._turns = deque(each for each in self._turns if self._waiting[each])
+        return removed
+
+
+class _Memory:
+    """Remembers at least the last `most` keys, and at most twice as many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._recent: set[Hashable] = set()
+        self._older: set[Hashable] = set()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._recent or key in self._older
+
+    def add(self, key: Hashable) -> None:
+        if len(self._recent) >= self._most:
+            self._older, self._recent = self._recent, set()
+        self._recent.add(key)
