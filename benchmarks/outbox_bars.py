@@ -60,7 +60,7 @@ OUTBOX_BARS = (
         limit=1,
         unit="x",
         is_at_most=True,
-        measure=time_over("outbox-100", "outbox_many", "memory"),
+        measure=time_over("outbox-100-apart", "outbox_many", "memory"),
     ),
     Bar(
         title="outbox: from the commit to a consumer, median",

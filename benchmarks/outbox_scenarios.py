@@ -58,6 +58,16 @@ def outbox_scenarios(part: float) -> list[Scenario]:
             against="memory",
         ),
         Scenario(
+            name="outbox-100-apart",
+            title="The same, when nothing of the one before is under way",
+            unit=UNITS["ms"],
+            contenders=("outbox_many", "outbox", "memory_many", "memory"),
+            workloads=(
+                Workload(way="commits", count=100, calls=max(4, int(20 * part)), size=SIZE, pause=0.05),
+            ),
+            against="memory",
+        ),
+        Scenario(
             name="commit-to-queue",
             title="From the commit to a consumer, median time",
             unit=UNITS["ms"],

@@ -57,12 +57,15 @@ def measure(work: Callable[[], list[float]], messages: int, watch: MemoryWatch |
     )
 
 
-def durations(call: Callable[[], object], calls: int) -> list[float]:
+def durations(call: Callable[[], object], calls: int, pause: float = 0.0) -> list[float]:
+    """Return how long each call takes; `pause` seconds are between them, and are not counted."""
     taken = []
     for _ in range(calls):
         started = time.perf_counter()
         call()
         taken.append(time.perf_counter() - started)
+        if pause:
+            time.sleep(pause)
     return taken
 
 

@@ -25,6 +25,8 @@ class Workload:
     calls: int = 1
     at_once: int = 1
     """Threads, tasks, or the messages that may be in flight together."""
+    pause: float = 0.0
+    """Seconds between two calls, where nothing of one is to be under way during the next."""
     size: int = 100
     """Bytes of the JSON body."""
     is_encoded: bool = False

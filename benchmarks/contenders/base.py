@@ -72,7 +72,9 @@ class BlockingContender(Contender):
             message = workload.message
             return self._measured(lambda publish: durations(partial(publish, message), each))
         if workload.way == "commits":
-            return self._measured(lambda publish: durations(partial(self._commit, publish), workload.calls))
+            return self._measured(
+                lambda publish: durations(partial(self._commit, publish), workload.calls, workload.pause)
+            )
         watch = MemoryWatch(workload.count) if workload.count >= 2 * EDGE else None
         return self._measured(lambda publish: self._bulk(publish, watch), watch)
 

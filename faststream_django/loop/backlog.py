@@ -28,6 +28,9 @@ logger = logging.getLogger("faststream_django")
 
 T = TypeVar("T")
 
+CROWD = 3
+"""Items that come during a batch, from which on the next one is waited for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -36,6 +39,8 @@ class Limits:
     most: int = 10_000
     most_bytes: int = 64 * 1024 * 1024
     batch: int = 500
+    gathering: float = 0.01
+    """How long more is waited for where much comes: each batch has its price, which the GIL makes all pay."""
     idle: float = 10.0
     """After so long without work the thread gives back what it holds."""
     exiting: float = 1.5
@@ -150,6 +155,7 @@ class _Working(Generic[T]):
         self._bell.acquire()
         self._ends_at: float | None = None
         """When the thread is to end at the latest, if it is to end."""
+        self._ending = threading.Event()
 
     def put(self, items: Iterable[T]) -> int:
         count, weigh = 0, self._work.weigh
@@ -168,6 +174,7 @@ class _Working(Generic[T]):
         """Have the thread run, or go on; raise RuntimeError where there can be none."""
         with self._lock:
             self._ends_at = None
+            self._ending.clear()
             if self.is_running:
                 return
             self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
@@ -186,6 +193,7 @@ class _Working(Generic[T]):
             return
         ends_at = time.monotonic() + (timeout if finish else 0.0)
         self._ends_at = ends_at if self._ends_at is None else min(self._ends_at, ends_at)
+        self._ending.set()
         self._ring()
         thread.join(timeout)
 
@@ -199,6 +207,8 @@ class _Working(Generic[T]):
             while self._goes_on():
                 if batch := self._batch():
                     self._guarded(self._work.take, batch)
+                    if CROWD <= len(self.items) < self._limits.batch:
+                        self._ending.wait(self._limits.gathering)
                 elif not self._bell.acquire(timeout=self._limits.idle):
                     self._guarded(self._work.rest)
                     self._bell.acquire()

@@ -91,6 +91,21 @@ def test_what_came_meanwhile_is_taken_together(backlog, work):
     assert len(work.idents) == 1
 
 
+def test_where_much_comes_more_of_it_shares_a_batch(backlog, work):
+    backlog = backlog(gathering=LONG)
+    work.may_go_on.clear()
+    backlog.put([0])
+    assert work.has_begun.wait(SOON)
+    backlog.put([1, 2, 3])
+    work.may_go_on.set()
+    work.wait_for(0)
+
+    backlog.put([4])
+    backlog.stop(SOON)  # which ends the waiting too
+
+    assert work.taken == [[0], [1, 2, 3, 4]]
+
+
 def test_only_what_there_is_room_for_is_taken(backlog, work):
     backlog = backlog(most=3)
     work.may_go_on.clear()
