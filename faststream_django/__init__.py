@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         publish_many_on_commit,
         publish_on_commit,
     )
+    from faststream_django.publishing.requesting import arequest, request
     from faststream_django.publishing.verbs import apublish, apublish_many, publish, publish_many
     from faststream_django.registry import brokers
 
@@ -22,11 +23,13 @@ __all__ = [
     "apublish_many",
     "apublish_many_on_commit",
     "apublish_on_commit",
+    "arequest",
     "brokers",
     "publish",
     "publish_many",
     "publish_many_on_commit",
     "publish_on_commit",
+    "request",
 ]
 
 __version__ = "0.1.0"
@@ -35,6 +38,7 @@ _MODULES = {
     "Message": "messages.message",
     "brokers": "registry",
     **dict.fromkeys(("apublish", "apublish_many", "publish", "publish_many"), "publishing.verbs"),
+    **dict.fromkeys(("arequest", "request"), "publishing.requesting"),
 }
 
 

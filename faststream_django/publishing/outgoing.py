@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from uuid import UUID
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Outgoing",
     "PublishOptions",
+    "RequestOptions",
     "aitems",
     "encode",
     "encode_all",
     "items",
     "refuse_one_message",
+    "refuse_unknown",
+    "requests_spelled_out",
     "spelled_out",
     "target",
 ]
@@ -69,10 +73,41 @@ class PublishOptions(TypedDict, total=False):
     """Seconds, or a timedelta, for the whole call; the default is the alias's TIMEOUT."""
 
 
+class RequestOptions(TypedDict, total=False):
+    """The keyword arguments of request(): those of publish() that a message with a reply can have."""
+
+    routing_key: str
+    """Overrides the queue as routing key."""
+    broker: str
+    """The alias in ``settings.FASTSTREAM``; the default is ``"default"``."""
+    headers: Mapping[str, Any] | None
+    """As for publish()."""
+    message_id: str | UUID | None
+    """The default is a new UUID."""
+    content_type: str | None
+    """The default follows from the message: JSON, plain text, or none for bytes."""
+    content_encoding: str | None
+    """For example "gzip"; the body is sent unchanged."""
+    expiration: float | timedelta | datetime | None
+    """When the broker may drop the request if no handler has it; the default is when the time is over."""
+    priority: int | None
+    """0 to 255; only used by queues with ``x-max-priority``."""
+    timestamp: float | datetime | None
+    """A datetime or seconds since the epoch, sent in whole seconds; the default is now."""
+    message_type: str | None
+    """A word for the consumer, such as "price.asked"."""
+    persist: bool | None
+    """Whether the request survives a restart of the broker, as its reply does not; the default is False."""
+    app_id: str | None
+    """The name of the requesting application; as for publish()."""
+    timeout: float | timedelta | None
+    """Seconds, or a timedelta, until the reply must have come; the default is the alias's TIMEOUT."""
+
+
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
-def spelled_out(verb: Verb) -> Verb:
+def spelled_out(verb: Verb, known: type = PublishOptions) -> Verb:
     """Have help() and inspect show each option of a verb, where it says ``**options``."""
     given = inspect.signature(verb)
     options = [
@@ -82,11 +117,14 @@ def spelled_out(verb: Verb) -> Verb:
             default={"routing_key": "", "broker": "default"}.get(name),
             annotation=getattr(annotation, "__forward_arg__", annotation),
         )
-        for name, annotation in PublishOptions.__annotations__.items()
+        for name, annotation in known.__annotations__.items()
     ]
     own = [each for each in given.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     verb.__signature__ = given.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return verb
+
+
+requests_spelled_out = partial(spelled_out, known=RequestOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +185,7 @@ def encode_all(
 
 def target(options: PublishOptions) -> tuple[str, float | None]:
     """Check the names of the options; return the alias and the timeout."""
-    if not options.keys() <= PublishOptions.__annotations__.keys():
-        raise TypeError(_unexpected(options))
+    refuse_unknown(options, PublishOptions)
     alias = options.get("broker", "default")
     timeout = options.get("timeout")
     return alias, None if timeout is None else _seconds(timeout, alias)
@@ -164,12 +201,15 @@ def _seconds(timeout: object, alias: str) -> float:
     return number
 
 
-def _unexpected(options: Mapping[str, Any]) -> str:
-    known = PublishOptions.__annotations__
-    name = next(name for name in options if name not in known)
-    hint = "broker" if name == "using" else nearest(name, known)
+def refuse_unknown(options: Mapping[str, Any], known: type) -> None:
+    """Raise TypeError for an option that is not among the `known` ones."""
+    names = known.__annotations__
+    if options.keys() <= names.keys():
+        return
+    name = next(name for name in options if name not in names)
+    hint = "broker" if name == "using" else nearest(name, names)
     suggestion = f" (did you mean {hint}=?)" if hint else ""
-    return f"unexpected keyword argument {name!r}{suggestion}"
+    raise TypeError(f"unexpected keyword argument {name!r}{suggestion}")
 
 
 def _refuse_destination(queue: object, exchange: object, options: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -17,16 +18,20 @@ from faststream_django.publishing.on_commit import Pending
 from faststream_django.publishing.outgoing import Outgoing
 from faststream_django.registry import brokers
 from faststream_django.testing.failing import Failing
+from faststream_django.testing.replying import NO_REPLY, make_reply
 
 __all__ = ["Capture", "capturing"]
 
 
 @contextmanager
-def capturing(failing: Failing) -> Iterator[Capture]:
-    """Send through stand-ins, and show every capture that is open what they are given."""
+def capturing(failing: Failing, reply_with: Any = NO_REPLY) -> Iterator[Capture]:
+    """Send through stand-ins, and show every capture that is open what they are given.
+
+    Requests are answered by the innermost capture that has a reply.
+    """
     for alias in failing.aliases or ():
         broker_settings(alias)  # raises for an alias that does not exist
-    capture = Capture(failing)
+    capture = Capture(failing, reply_with)
     fail = failing.begin()
 
     def stand_in(settings: BrokerSettings) -> StandIn:
@@ -36,7 +41,10 @@ def capturing(failing: Failing) -> Iterator[Capture]:
             for each in tuple(_captures):
                 each.record(outgoing)
 
-        return StandIn(settings, on_send)
+        replying = next((each for each in reversed(_captures) if each.reply_with is not NO_REPLY), None)
+        if replying is None:
+            return StandIn(settings, on_send)
+        return StandIn(settings, on_send, partial(make_reply, replying.reply_with, settings.alias))
 
     _captures.append(capture)
     try:
@@ -54,7 +62,9 @@ class Capture:
     published once every block that the code under test opened around it has ended.
     """
 
-    def __init__(self, failing: Failing) -> None:
+    def __init__(self, failing: Failing, reply_with: Any = NO_REPLY) -> None:
+        self.reply_with = reply_with
+        """What the requests get that are sent while it is open."""
         # By id, with the object, so that no id is used again. dict operations are atomic.
         self._seen: dict[int, tuple[Outgoing, bool]] = {}
         """With each, whether it was sent; else it waits, and counts while it is released."""

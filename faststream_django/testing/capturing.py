@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.loop.thread import loop_thread
@@ -12,6 +13,7 @@ from faststream_django.testing.blocks import Block
 from faststream_django.testing.capture import capturing
 from faststream_django.testing.failing import Failing, FailWith
 from faststream_django.testing.messages import CapturedMessages
+from faststream_django.testing.replying import NO_REPLY
 
 __all__ = ["capture_messages", "real_brokers"]
 
@@ -32,6 +34,10 @@ class capture_messages(Block["CapturedMessages"]):  # noqa: N801 - named as Djan
     entry per message, in order, with None for success, and everything after its end succeeds; a function
     takes the `Message` and returns an error or None. With ``fail_on``, an alias or several, only
     messages to these brokers can fail. Messages that fail are not captured.
+
+    ``reply_with`` is what a request() gets: the value that the handler would return, or a function that takes
+    the `Message` and returns it; a PublishError, such as ``RequestTimeout("...")``, is raised. Without
+    ``reply_with`` a request raises RuntimeError.
     """
 
     name = "messages"
@@ -41,14 +47,19 @@ class capture_messages(Block["CapturedMessages"]):  # noqa: N801 - named as Djan
     )
 
     def __init__(
-        self, *, fail_with: FailWith | None = None, fail_on: str | Collection[str] | None = None
+        self,
+        *,
+        fail_with: FailWith | None = None,
+        fail_on: str | Collection[str] | None = None,
+        reply_with: Any = NO_REPLY,
     ) -> None:
         super().__init__()
         self._failing = Failing(fail_with, fail_on)
+        self._reply_with = reply_with
 
     @contextmanager
     def open(self) -> Iterator[CapturedMessages]:
-        with capturing(self._failing) as capture:
+        with capturing(self._failing, self._reply_with) as capture:
             yield CapturedMessages(capture)
 
 

@@ -9,7 +9,7 @@ from typing import cast
 from faststream_django.exceptions import BulkPublishError, PublishError
 from faststream_django.messages.message import Message
 
-__all__ = ["FailWith", "Failing", "Failure"]
+__all__ = ["FailWith", "Failing", "Failure", "make_error"]
 
 Failure = PublishError | type[PublishError]
 FailWith = Failure | Callable[[Message], Failure | None] | Sequence[Failure | None]
@@ -40,7 +40,7 @@ class Failing:
 
         def fail(message: Message, alias: str) -> None:
             if self.applies_to(alias) and (failure := choose(message)) is not None:
-                raise _error(_check(failure), message, alias)
+                raise make_error(_check(failure), message, alias)
 
         return fail
 
@@ -65,7 +65,7 @@ def _check(failure: object) -> Failure:
     return cast("Failure", failure)
 
 
-def _error(failure: Failure, message: Message, alias: str) -> PublishError:
+def make_error(failure: Failure, message: Message, alias: str) -> PublishError:
     """Make an error for one message: each caller gets an object of its own."""
     if isinstance(failure, PublishError):
         error = copy.copy(failure)
