@@ -53,6 +53,7 @@ def build_broker(
         **options,
     )
     _run_handlers_in_threads(broker)
+    _publish_through_connection(broker, settings)
     return broker
 
 
@@ -77,3 +78,9 @@ def _run_handlers_in_threads(broker: RabbitBroker) -> None:
     # The only place that runs in the thread of a sync handler: a middleware runs on the loop.
     clean_up = partial(clean_up_around, ThreadSensitiveContext())
     broker._update_fd_config(FastDependsConfig(call_decorators=(clean_up,)))  # noqa: SLF001
+
+
+def _publish_through_connection(broker: RabbitBroker, settings: BrokerSettings) -> None:
+    from faststream_django.worker.producer import WorkerProducer
+
+    broker.config.broker_config.producer = WorkerProducer(settings, broker)

@@ -44,7 +44,7 @@ class WorkerProducer(AioPikaFastProducer):
 
     def __init__(self, settings: BrokerSettings, broker: RabbitBroker) -> None:
         self._settings = settings
-        self._context = broker.context
+        self._broker = broker
         config: Any = broker.config
         # FastStream's own producer has been given what reads the replies to broker.request().
         self._parser = config.producer._parser  # noqa: SLF001
@@ -104,7 +104,7 @@ class WorkerProducer(AioPikaFastProducer):
             await send_reply(alias, reply, queue=queue, timeout=cmd.timeout)
 
     def _queue_of_handler(self) -> str:
-        context = self._context.get("log_context") or {}
+        context = self._broker.context.get("log_context") or {}
         return str(context.get("queue", ""))
 
     async def _encode(self, cmd: RabbitPublishCommand, *, persist: bool) -> Message:
