@@ -20,11 +20,13 @@ NAMES = {
     "apublish_many",
     "apublish_many_on_commit",
     "apublish_on_commit",
+    "arequest",
     "brokers",
     "publish",
     "publish_many",
     "publish_many_on_commit",
     "publish_on_commit",
+    "request",
 }
 ERRORS = {
     "BrokerBlocked",
@@ -144,7 +146,7 @@ def test_public_method_has_a_docstring(method):
     assert method.__doc__
 
 
-@pytest.mark.parametrize("verb", ["publish", "publish_many", "publish_on_commit"])
+@pytest.mark.parametrize("verb", ["publish", "publish_many", "publish_on_commit", "request"])
 def test_async_twin_takes_the_same_arguments(verb):
     function, twin = getattr(faststream_django, verb), getattr(faststream_django, f"a{verb}")
 
@@ -167,6 +169,14 @@ def test_signature_of_a_verb_spells_the_options_out(verb):
     assert "timeout: 'float | timedelta | None' = None" in str(signature)
     assert signature.parameters["broker"].default == "default"
     assert signature.parameters["routing_key"].default == ""
+
+
+def test_request_has_the_options_of_publish_that_a_message_with_a_reply_can_have():
+    parameters = inspect.signature(faststream_django.request).parameters
+    ours = {"correlation_id", "reply_to", "mandatory"}
+
+    assert [name for name in parameters if name in OPTIONS] == [each for each in OPTIONS if each not in ours]
+    assert str(parameters["timeout"]) == "timeout: 'float | timedelta | None' = None"
 
 
 def test_help_names_every_option_and_its_unit():

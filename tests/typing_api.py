@@ -13,13 +13,15 @@ from faststream_django import (
     apublish_many,
     apublish_many_on_commit,
     apublish_on_commit,
+    arequest,
     brokers,
     publish,
     publish_many,
     publish_many_on_commit,
     publish_on_commit,
+    request,
 )
-from faststream_django.exceptions import BrokerUnavailable, BulkPublishError, PublishError
+from faststream_django.exceptions import BrokerUnavailable, BulkPublishError, PublishError, RequestFailed
 from faststream_django.sync import SyncBroker
 from faststream_django.testing import CapturedMessages, capture_messages, real_brokers
 
@@ -68,6 +70,19 @@ def publish_the_rest() -> Message | None:
     return None
 
 
+def ask() -> str | None:
+    try:
+        price: int = request({"id": 1}, "prices", timeout=2, headers={"tenant": "blue"})["price"]
+        print(price)
+    except RequestFailed as error:
+        return error.error_type
+    return None
+
+
+async def aask() -> None:
+    print(await arequest({"id": 1}, RabbitQueue("prices"), priority=3, expiration=timedelta(seconds=1)))
+
+
 def without_settings() -> None:
     with SyncBroker(RabbitBroker("amqp://guest:guest@localhost/")) as broker:
         broker.publish({"id": 1}, "orders", timeout=2)
@@ -84,6 +99,8 @@ def decorated(messages: CapturedMessages) -> str:
 
 
 async def under_test() -> None:
+    with capture_messages(reply_with=lambda message: {"price": message.priority}):
+        await aask()
     async with capture_messages(fail_with=fails_when_urgent) as messages, real_brokers("default"):
         await apublish({"id": 1}, "orders")
     print(messages.assert_published("orders", count=1)[0].body)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from faststream_django import Message
-from faststream_django.backends.rabbit import backend
+from faststream_django.backends.rabbit import dialing
 from faststream_django.exceptions import (
     BrokerBlocked,
     BrokerUnavailable,
@@ -26,7 +26,7 @@ from tests.responders import Responder
 @pytest.fixture(params=["wire", "aiormq"])
 def lane(request, monkeypatch):
     if request.param == "aiormq":
-        monkeypatch.setattr(backend, "make_wire", lambda: None)
+        monkeypatch.setattr(dialing, "make_wire", lambda: None)
     return request.param
 
 

@@ -1,17 +1,9 @@
 """Waits for what another thread does to the tables."""
 
-import time
-
 from faststream_django.outbox.models import OutboxMessage
+from tests.waiting import SOON, wait_until
 
-SOON = 30.0
-
-
-def wait_until(condition, what="what is waited for"):
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} has not come"
-        time.sleep(0.002)
+__all__ = ["SOON", "wait_for_no_rows", "wait_until"]
 
 
 def wait_for_no_rows(using="default"):

@@ -21,8 +21,8 @@ from faststream_django.exceptions import (
 )
 from faststream_django.loop import loop_thread
 from faststream_django.signals import message_failed, message_published
-from tests.outbox.waiting import wait_until
 from tests.publishing.verbs import call, run
+from tests.waiting import wait_until
 
 BOTH = pytest.mark.parametrize("verb", [request, arequest])
 RETURNED = [{"price": 12}, [1, 2], "text", b"\xff\x00", 3.5, True]
@@ -92,7 +92,7 @@ def test_request_is_transient_and_expires_with_its_deadline(answer):
 
 
 def test_request_that_nobody_takes_in_time_is_not_handled_later(configure, answer):
-    configure(QUEUES={"prices": {}})
+    server = configure(QUEUES={"prices": {}})
     handled = []
 
     async def handle(body: str):
@@ -100,6 +100,7 @@ def test_request_that_nobody_takes_in_time_is_not_handled_later(configure, answe
 
     with pytest.raises(RequestTimeout):
         request("late", "prices", timeout=0.2)
+    wait_until(lambda: server.count("prices") == 0)  # it arrived a little after the call
     answer(handle)
     request("next", "prices")
 
