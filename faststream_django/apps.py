@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig, apps
-from django.core.checks import register
+from django.core.checks import Tags, register
 
 from faststream_django.checks import check_deployment, check_settings
 from faststream_django.conf.entries import (
@@ -18,6 +18,7 @@ from faststream_django.conf.entries import (
     valid_brokers,
 )
 from faststream_django.exceptions import InvalidBroker
+from faststream_django.inbox.checks import check_idempotent_handlers, check_inbox_tables
 from faststream_django.registry import brokers
 from faststream_django.worker.in_process import consume_in_process
 
@@ -45,6 +46,9 @@ class FastStreamDjangoConfig(AppConfig):
         conceal_passwords()
         register(check_settings, self.label)
         register(check_deployment, self.label, deploy=True)
+        # Here, since they tell when the app of the inbox is missing.
+        register(check_idempotent_handlers, self.label, deploy=True)
+        register(check_inbox_tables, Tags.database, deploy=True)
         consume_in_process()
         if is_server_process():
             start_brokers()

@@ -26,10 +26,12 @@ __all__ = [
     "DeclarationError",
     "DeclarationRefused",
     "DeclarationTimeout",
+    "InboxNotReady",
     "InvalidBroker",
     "InvalidDeclaration",
     "InvalidMessage",
     "InvalidSubscriber",
+    "MessageHasNoId",
     "MessageRejected",
     "MessageUnroutable",
     "OutboxNotReady",
@@ -206,3 +208,11 @@ class InvalidSubscriber(ImproperlyConfigured):
 
 class OutboxNotReady(ImproperlyConfigured):
     """The outbox cannot store messages in this database: its app, its table or the engine is missing."""
+
+
+class InboxNotReady(ImproperlyConfigured):
+    """The inbox cannot record messages in this database: its app, its table or the engine is missing."""
+
+
+class MessageHasNoId(ValueError):
+    """An `@idempotent` handler got a message without an id: nobody can tell whether it was handled before."""

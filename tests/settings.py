@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "faststream_django",
     "faststream_django.outbox",
+    "faststream_django.inbox",
     "tests.test_app",
 ]
 DATABASES = {"default": _database("default"), "other": _database("other")}

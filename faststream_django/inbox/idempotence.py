@@ -1,0 +1,138 @@
+"""``@idempotent``: a message is handled once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
+
+from faststream_django.inbox.keys import Key, digest, key_of
+from faststream_django.inbox.recording import is_conflict, record, refuse_once
+from faststream_django.worker.options import Scope, as_written, change_options, handler_options
+from faststream_django.worker.source import source_queue
+
+if TYPE_CHECKING:
+    from faststream.rabbit import RabbitMessage
+
+__all__ = ["Inbox", "idempotent"]
+
+logger = logging.getLogger("faststream_django.inbox")
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@overload
+def idempotent(handler: Handler, /) -> Handler: ...
+
+
+@overload
+def idempotent(
+    *, using: str = ..., key: Key | str | None = ..., consumer: str | None = ...
+) -> Callable[[Handler], Handler]: ...
+
+
+def idempotent(
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    using: str = DEFAULT_DB_ALIAS,
+    key: Key | str | None = None,
+    consumer: str | None = None,
+) -> Callable[..., Any]:
+    """Have a `def` handler handle each message once: what it writes to the database is written once.
+
+    The message id is recorded in the transaction in which the handler runs: that of @transaction, or else
+    one that begins here. A message that was recorded before is acknowledged, and the handler does not run;
+    one whose handler failed was rolled back with its record, and is handled again.
+
+    `using` is the alias of the database. `key` is the name of a header, or a function of FastStream's
+    message, whose value identifies a message in place of its id; one without any raises MessageHasNoId.
+    `consumer` names who handles it, by default the queue and the handler: another name is another consumer.
+    """
+    if not (handler is None or callable(handler)):
+        raise TypeError(f"@idempotent takes its arguments by name: write @idempotent(using={handler!r}).")
+    _refuse_blank(using=using or "", consumer=consumer, key="callable" if callable(key) else key)
+
+    def decorate(handler: Handler) -> Handler:
+        scopes = handler_options(handler).scopes
+        name = _refuse_handler(handler, scopes, consumer)
+        # Around a transaction, so that one on another database has committed before this one says "handled".
+        change_options(handler, scopes=(Inbox(using, key, consumer, name), *scopes))
+        return handler
+
+    return decorate if handler is None else decorate(handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The scope of an idempotent handler."""
+
+    using: str
+    key: Key | str | None
+    consumer: str | None
+    handler: str
+    """What stands for the handler in the name of the consumer."""
+
+    @contextmanager
+    def __call__(self, message: RabbitMessage) -> Iterator[None]:
+        """Record the message in a transaction, or leave it alone if it was recorded before."""
+        from faststream.exceptions import AckMessage
+
+        key = key_of(message, self.key)
+        consumer = self.consumer or f"{source_queue()} {self.handler}"
+        with ExitStack() as stack:
+            if not self._begin(stack, digest(consumer, key)):
+                logger.info("consumer=%r message_id=%s state=handled-before", consumer, message.message_id)
+                raise AckMessage
+            yield
+
+    def _begin(self, stack: ExitStack, digest: bytes) -> bool:
+        refuse_once(connections[self.using])
+        try:
+            return self._record(stack, digest)
+        except OperationalError as error:
+            # Another transaction has recorded it meanwhile, or was about to; a new one can tell.
+            if not is_conflict(error):
+                raise
+        return self._record(stack, digest)
+
+    def _record(self, stack: ExitStack, digest: bytes) -> bool:
+        """Record the message in a transaction that ends with the stack."""
+        with ExitStack() as opened:
+            opened.enter_context(transaction.atomic(self.using))
+            is_new = record(connections[self.using], digest)
+            stack.push(opened.pop_all())
+        return is_new
+
+
+def _refuse_handler(handler: Callable[..., Any], scopes: tuple[Scope, ...], consumer: str | None) -> str:
+    """Refuse what cannot be idempotent; return the name of the handler."""
+    from fast_depends.utils import is_coroutine_callable
+
+    written = as_written(handler)
+    name = getattr(written, "__qualname__", "")
+    if is_coroutine_callable(written):
+        raise TypeError(
+            f"@idempotent needs a transaction around {name}(), and async code cannot have one. Make it a "
+            "def: it runs in a thread of the worker, where Django's ORM works as in a view."
+        )
+    if any(isinstance(scope, Inbox) for scope in scopes):
+        raise TypeError(
+            f"{name}() is @idempotent twice: the second one would take every message for an old one."
+        )
+    if consumer is None and (not name or "<lambda>" in name):
+        raise TypeError(
+            f"{written!r} has no name of its own that its messages can be recorded under: pass "
+            "@idempotent(consumer='...')."
+        )
+    return f"{written.__module__}.{name}"
+
+
+def _refuse_blank(**names: Any) -> None:
+    for name, value in names.items():
+        if value is not None and (value == "" or not isinstance(value, str)):
+            raise TypeError(f"@idempotent({name}=...) must be a name, not {value!r}.")
