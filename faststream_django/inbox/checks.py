@@ -12,15 +12,14 @@ from django.db import connections, router
 
 from faststream_django.exceptions import InboxNotReady
 from faststream_django.inbox.tables import APP, missing_table, now_in
-from faststream_django.inbox.uses import Use, uses_in
-from faststream_django.worker.discovery import autodiscover
+from faststream_django.inbox.uses import Use, installed_uses
 
 __all__ = ["check_idempotent_handlers", "check_inbox_tables"]
 
 
 def check_idempotent_handlers(**kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  Django passes more
     """Check what idempotent handlers need of the settings; nothing connects."""
-    return [message for use in uses_in(autodiscover()) for message in _check(use)]
+    return [message for use in installed_uses() for message in _check(use)]
 
 
 def check_inbox_tables(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
@@ -33,7 +32,7 @@ def check_inbox_tables(databases: Sequence[str] | None = None, **kwargs: Any) ->
             hint=f"Run 'manage.py migrate faststream_inbox --database {using}' before the worker starts.",
             id="faststream_django.W013",
         )
-        for using in sorted({use.using for use in uses_in(autodiscover())}.intersection(databases))
+        for using in sorted({use.using for use in installed_uses()}.intersection(databases))
         if _is_allowed(using) and (table := missing_table(using))
     ]
 

@@ -6,13 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.apps import apps
+from django.utils.module_loading import module_has_submodule
+
 from faststream_django.inbox.idempotence import Inbox
+from faststream_django.worker.discovery import autodiscover
 from faststream_django.worker.options import handler_options
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitRouter
 
-__all__ = ["Use", "uses_in"]
+__all__ = ["Use", "installed_uses", "uses_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,13 @@ class Use:
     using: str
     publishes: bool
     """Whether what it returns is published."""
+
+
+def installed_uses() -> list[Use]:
+    """Return the idempotent handlers of the installed apps, whose subscribers are imported."""
+    if not any(module_has_submodule(app.module, "subscribers") for app in apps.get_app_configs()):
+        return []  # without the import of FastStream
+    return uses_in(autodiscover())
 
 
 def uses_in(routers: Iterable[RabbitRouter]) -> list[Use]:
