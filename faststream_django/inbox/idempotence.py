@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transacti
 from faststream_django.inbox.keys import Key, digest, key_of
 from faststream_django.inbox.recording import is_conflict, record, refuse_once
 from faststream_django.worker.options import Scope, as_written, change_options, handler_options
+from faststream_django.worker.rollbacks import no_silent_rollback
 from faststream_django.worker.source import source_queue
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class Inbox:
             if not self._begin(stack, digest(consumer, key)):
                 logger.info("consumer=%r message_id=%s state=handled-before", consumer, message.message_id)
                 raise AckMessage
-            yield
+            with no_silent_rollback(connections[self.using]):
+                yield
 
     def _begin(self, stack: ExitStack, digest: bytes) -> bool:
         refuse_once(connections[self.using])

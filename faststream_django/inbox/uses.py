@@ -33,7 +33,7 @@ def installed_uses() -> list[Use]:
     """Return the idempotent handlers of the installed apps, whose subscribers are imported."""
     if not any(module_has_submodule(app.module, "subscribers") for app in apps.get_app_configs()):
         return []  # without the import of FastStream
-    return uses_in(autodiscover())
+    return uses_in(router for routers in autodiscover().values() for router in routers)
 
 
 def uses_in(routers: Iterable[RabbitRouter]) -> list[Use]:

@@ -4,7 +4,8 @@ import functools
 import threading
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import connection, connections, transaction
+from django.db.transaction import TransactionManagementError
 
 from faststream_django.exceptions import InboxNotReady, MessageHasNoId
 from faststream_django.inbox import idempotent, recording
@@ -223,7 +224,7 @@ def test_transaction_that_is_lost_leaves_no_record():
         Order.objects.create(number=1)
         connection.close()
 
-    with pytest.raises(DatabaseError):
+    with pytest.raises(TransactionManagementError, match="the connection was closed"):
         handle(lose_connection, message())
 
     assert Order.objects.count() == HandledMessage.objects.count() == 0
