@@ -14,7 +14,7 @@ from faststream import BaseMiddleware
 from faststream_django import apublish, apublish_many, brokers, publish, publish_many
 from faststream_django.backends.memory.refusals import ServerRefused
 from faststream_django.backends.memory.server import MemoryServer
-from faststream_django.backends.rabbit import backend
+from faststream_django.backends.rabbit import dialing
 from faststream_django.exceptions import BulkPublishError, MessageRejected, MessageUnroutable
 
 servers = itertools.count()
@@ -133,7 +133,7 @@ def server(request, monkeypatch):
     if request.param == "memory":
         return Embedded()
     if request.param == "without-wire":  # as with an aiormq that has no place for one
-        monkeypatch.setattr(backend, "make_wire", lambda: None)
+        monkeypatch.setattr(dialing, "make_wire", lambda: None)
     return Rabbit(request.getfixturevalue("rabbitmq"))
 
 

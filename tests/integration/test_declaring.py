@@ -47,7 +47,7 @@ def node(request, monkeypatch):
     if request.param == "memory":
         return Memory()
     if request.param.endswith("wire"):
-        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.dialing.make_wire", lambda: None)
     return request.getfixturevalue("rabbitmq")
 
 

@@ -11,7 +11,7 @@ from faststream import Context
 from faststream.rabbit import RabbitBroker, RabbitQueue
 
 from faststream_django.backends.memory.server import MemoryServer
-from faststream_django.backends.rabbit import backend
+from faststream_django.backends.rabbit import dialing
 from faststream_django.backends.rabbit.properties import amqp_properties
 from faststream_django.messages import Message
 
@@ -65,7 +65,7 @@ def by_faststream(url, queue):
 @pytest.mark.parametrize("read", [by_kombu, by_aio_pika, by_faststream])
 def test_doubles_and_bytes_arrive(rabbitmq, queue, connect, monkeypatch, read, lane):
     if lane == "without-wire":  # as with an aiormq that has no place for one
-        monkeypatch.setattr(backend, "make_wire", lambda: None)
+        monkeypatch.setattr(dialing, "make_wire", lambda: None)
     connect(rabbitmq.url()).send(Message.encode({}, queue, headers=HEADERS))
 
     headers = read(rabbitmq.url(), queue)

@@ -204,7 +204,7 @@ def test_headers_that_do_not_fit_into_a_frame_hurt_no_other_message(
 ):
     """RabbitMQ ends the connection with a FRAME_ERROR."""
     if not has_wire:
-        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.dialing.make_wire", lambda: None)
     rabbitmq.ctl("eval", "application:set_env(rabbit, frame_max, 8192).")
     connection = connect(rabbitmq.url())
     connection.send(Message.encode(b"x", queue, headers={"short": "x" * 7_000}))
@@ -281,7 +281,7 @@ def test_topology_is_declared_on_connect(connect, rabbitmq):
 @pytest.mark.parametrize("has_wire", [True, False])
 def test_topology_that_cannot_be_declared_wedges_nothing(connect, rabbitmq, caplog, has_wire, monkeypatch):
     if not has_wire:
-        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.dialing.make_wire", lambda: None)
     rabbitmq.declare_exchange("taken", "fanout")
     rabbitmq.declare_queue("short", arguments={"x-max-length": 5})
     connection = connect(

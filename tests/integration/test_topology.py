@@ -10,7 +10,7 @@ from faststream_django.messages import Message
 @pytest.fixture(params=["wire", "no wire"])
 def with_and_without_wire(request, monkeypatch):
     if request.param == "no wire":
-        monkeypatch.setattr("faststream_django.backends.rabbit.backend.make_wire", lambda: None)
+        monkeypatch.setattr("faststream_django.backends.rabbit.dialing.make_wire", lambda: None)
 
 
 def errors_in(caplog):
