@@ -127,13 +127,14 @@ class Handling:
         except BaseException as error:
             # FastStream lets no Exception through; KeyboardInterrupt would end the loop.
             logger.exception(
-                "queue=%s message_id=%s error=%s: it goes back to its queue",
+                "queue=%s message_id=%s error=%s",
                 delivery.subscription.queue.name,
                 delivery.message_id,
                 type(error).__name__,
             )
-            await asyncio.sleep(REQUEUE_PAUSE)
-            delivery.give_back()
+            if not delivery.is_settled:
+                await asyncio.sleep(REQUEUE_PAUSE)
+                delivery.give_back()
         else:
             if not delivery.is_settled and not delivery.subscription.subscriber.running:
                 delivery.give_back()  # its subscriber has stopped, and never looked at it

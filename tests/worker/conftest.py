@@ -8,6 +8,7 @@ from faststream_django import brokers
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.worker.in_process import consume_in_process
 from tests.worker.apps import names
+from tests.worker.consumers import Handled, RunningConsumer
 
 
 @pytest.fixture
@@ -40,3 +41,34 @@ def memory(settings, monkeypatch):
     consume_in_process()
     yield MemoryServer.get(url)
     brokers.stop()
+
+
+@pytest.fixture
+def consume():
+    """Start consumers that are stopped at the end."""
+    started = []
+
+    def start(*routers, wait=True, **entry):
+        running = RunningConsumer(routers, **entry)
+        started.append(running)
+        return running.start() if wait else running
+
+    yield start
+    for running in started:
+        running.close()
+
+
+@pytest.fixture
+def handled():
+    handled = Handled()
+    yield handled
+    handled.go_on.set()
+
+
+@pytest.fixture
+def queue(rabbitmq):
+    """The name of a queue that does not exist yet, deleted at the end."""
+    name = f"consumed-{next(names)}"
+    yield name
+    rabbitmq.recover()
+    rabbitmq.delete_queue(name)
