@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
@@ -29,9 +29,6 @@ from faststream_django.backends.rabbit.dialing import broker_from_options, dial
 from faststream_django.backends.rabbit.topology import Declaration, Topology, declare
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.exceptions import BrokerUnavailable
-
-if TYPE_CHECKING:
-    from aio_pika import Message
 
 __all__ = ["ConsumingConnector", "Watcher"]
 
@@ -104,7 +101,6 @@ class ConsumingSession(Link):
         self._kept: dict[SubscriberChannel, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
-        self._publishing: Any = None
         connection.closing.add_done_callback(self._on_close)
         subscribers.session = self
 
@@ -163,17 +159,6 @@ class ConsumingSession(Link):
                 await declaration.send(channel)
         finally:
             await channel.close()
-
-    async def publish(self, message: Message, exchange: str, routing_key: str, *, mandatory: bool) -> Any:
-        if self._publishing is None or self._publishing.is_closed:
-            self._publishing = await self._connection.open_channel()
-        return await self._publishing.basic_publish(
-            message.body,
-            exchange=exchange,
-            routing_key=routing_key,
-            properties=message.properties,
-            mandatory=mandatory,
-        )
 
     async def _begin(self) -> None:
         try:

@@ -18,7 +18,7 @@ from faststream_django.conf.topology import Binding, ExchangeSettings, QueueSett
 from faststream_django.exceptions import BrokerUnavailable, InvalidSubscriber
 
 if TYPE_CHECKING:
-    from aio_pika import IncomingMessage, Message
+    from aio_pika import IncomingMessage
     from faststream.rabbit import RabbitBroker
     from faststream.rabbit.subscriber import RabbitSubscriber
 
@@ -55,9 +55,6 @@ class LiveSession(Protocol):
 
     async def perform(self, wanted: tuple[Declaration, ...]) -> None:
         """Declare; raise what the broker answers."""
-
-    async def publish(self, message: Message, exchange: str, routing_key: str, *, mandatory: bool) -> Any:
-        """Publish and wait for the confirm."""
 
 
 class SubscriberConnection:
@@ -151,9 +148,6 @@ class SubscriberConnection:
         """Declare now what is asked for while it consumes; before that it is only noted."""
         if self.is_started:
             await self._current().perform(wanted)
-
-    async def publish(self, message: Message, exchange: str, routing_key: str, *, mandatory: bool) -> Any:
-        return await self._current().publish(message, exchange, routing_key, mandatory=mandatory)
 
     def _current(self) -> LiveSession:
         if self.session is None:
@@ -307,16 +301,6 @@ class SubscriberExchange:
         self._parents.append(exchange)
         self._description = replace(self._description, bindings=(*self._description.bindings, binding))
         await self._connection.perform(self.declarations()[-1:])
-
-    async def publish(
-        self,
-        message: Message,
-        routing_key: str,
-        *,
-        mandatory: bool = True,
-        **client_options: Any,  # noqa: ARG002
-    ) -> Any:
-        return await self._connection.publish(message, self.name, routing_key, mandatory=mandatory)
 
 
 class _Descriptions:
