@@ -118,6 +118,15 @@ class RunningConsumer:
         await self._loop.shutdown_default_executor()
 
 
+_kept = []
+
+
+def ignore(router, *queue, **options):
+    """Have messages of a queue handled by a function that does nothing."""
+    # FastStream keeps a subscriber only as long as somebody has its handler.
+    _kept.append(router.subscriber(*queue, **options)(lambda body: None))
+
+
 def wait_until(condition, timeout=TIMEOUT):
     """Poll until the condition holds."""
     deadline = time.monotonic() + timeout

@@ -7,7 +7,7 @@ import pytest
 from faststream.rabbit import RabbitRouter
 
 from tests.nodes import RabbitMQNode
-from tests.worker.consumers import publish_many, rows, wait_until
+from tests.worker.consumers import ignore, publish_many, rows, wait_until
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_other_node_of_the_list_takes_over_from_one_that_dies(
 
 
 def test_consumer_waits_for_a_broker_that_is_away(consume, rabbitmq, router, queue, handled):
-    router.subscriber(queue)(lambda body: None)
+    ignore(router, queue)
     rabbitmq.stop()
 
     running = consume(router, wait=False, URL=rabbitmq.url())
@@ -231,7 +231,7 @@ def test_queue_of_others_that_is_deleted_is_told_and_consumed_when_it_is_back(
 def test_subscribers_of_other_queues_notice_nothing_of_a_deleted_one(
     consume, rabbitmq, router, queue, handled
 ):
-    router.subscriber("deleted")(lambda body: None)
+    ignore(router, "deleted")
 
     @router.subscriber(queue)
     def handle(body: str):
