@@ -117,7 +117,9 @@ class Brokers:
         for key, other in list(self._connections.items()):
             if other is not connection and not _is_current(other.settings):
                 self._connections.pop(key, None)
-                other.stop()
+                wait = other.begin_stop()
+                if not loop_thread.is_current():  # as for a handler of the embedded broker
+                    wait()
         return connection
 
     def _make_backend(self, settings: BrokerSettings) -> Backend:

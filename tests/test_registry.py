@@ -129,6 +129,21 @@ def test_changed_settings_make_a_new_connection_and_stop_the_old_one(configure):
     assert not old.is_connected
 
 
+def test_changed_settings_are_noticed_on_the_loop_thread_too(configure):
+    """As by a handler that the embedded broker runs."""
+    configure(default={})
+    publish("x", "orders")
+    old = brokers["default"]
+
+    async def look():
+        return brokers["default"]
+
+    configure(default={"TIMEOUT": 3})
+    new = loop_thread.run(look, timeout=10)
+
+    assert new is not old
+
+
 def test_changed_settings_leave_other_aliases_alone(settings, configure):
     entries = configure(default={}, events={})
     events = brokers["events"]

@@ -38,6 +38,8 @@ def build_broker(
     """
     from faststream.rabbit import Channel, RabbitBroker
 
+    from faststream_django.worker.failures import FailurePolicy
+
     options: dict[str, Any] = {
         "logger": logger,  # FastStream's own would write to stdout
         "log_level": logging.DEBUG,
@@ -54,6 +56,7 @@ def build_broker(
     )
     _run_handlers_in_threads(broker)
     _publish_through_connection(broker, settings)
+    broker.insert_middleware(FailurePolicy(settings))
     return broker
 
 

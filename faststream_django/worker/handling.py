@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+from faststream_django.worker.places import leave_place, note_place
+
 if TYPE_CHECKING:
     from faststream_django.backends.rabbit.consuming_delivery import Delivery, DeliveryChannel
     from faststream_django.backends.rabbit.consuming_objects import Subscription
@@ -120,6 +122,11 @@ class Handling:
             task.add_done_callback(self._ended)
 
     async def _handle(self, delivery: Delivery, places: _Places) -> None:
+        def leave() -> None:
+            places.free += 1
+            self._begin(places)
+
+        note_place(leave)
         try:
             await delivery.subscription.consume(delivery.incoming())
         except asyncio.CancelledError:
@@ -141,8 +148,7 @@ class Handling:
         finally:
             self._forget_running(delivery)
             self.handled += 1
-            places.free += 1
-            self._begin(places)
+            leave_place()
 
     def _settled(self, delivery: Delivery) -> None:
         key = delivery.key

@@ -29,27 +29,27 @@ EXCHANGE_DELIMITER = "|"
 async def error_reply(
     alias: str, message: AbstractIncomingMessage, error: BaseException, *, queue: str = ""
 ) -> bool:
-    """Tell the sender of a request that its handler failed; return False for a message that is no request.
+    """Tell the sender of a request that its handler failed; return whether the broker has the reply.
 
     The reply has no body, and the name of the error's class in the header ``faststream-error``: neither its
     text nor a traceback, which may hold what is not for the requester. request() raises RequestFailed for it.
-    `queue` is where the message came from, for the log. A subscriber with ``no_reply=True`` answers nothing.
+    `queue` is where the message came from, for the log. A message that is no request is left alone. A
+    subscriber with ``no_reply=True`` answers nothing.
     """
     if not message.reply_to:
         return False
-    await tell_failure(
+    return await tell_failure(
         alias,
         message.reply_to,
         error,
         correlation_id=message.correlation_id or message.message_id,
         queue=queue,
     )
-    return True
 
 
 async def tell_failure(
     alias: str, reply_to: str, error: BaseException, *, correlation_id: str | None, queue: str
-) -> None:
+) -> bool:
     """See error_reply()."""
     routing_key, _, exchange = reply_to.partition(EXCHANGE_DELIMITER)
     try:
@@ -63,12 +63,12 @@ async def tell_failure(
         )
     except InvalidMessage as invalid:  # whoever asked wrote a reply_to that nothing can be sent to
         _log_loss(alias, queue, correlation_id, str(invalid))
-    else:
-        await send_reply(alias, reply, queue=queue)
+        return False
+    return await send_reply(alias, reply, queue=queue)
 
 
-async def send_reply(alias: str, reply: Message, *, queue: str, timeout: float | None = None) -> None:
-    """Send a reply, confirmed; log it if it is lost."""
+async def send_reply(alias: str, reply: Message, *, queue: str, timeout: float | None = None) -> bool:
+    """Send a reply; return whether the broker has confirmed it, and log it if it is lost."""
     try:
         await brokers[alias].asend(reply, timeout, processed=True)
     except MessageUnroutable:
@@ -77,6 +77,8 @@ async def send_reply(alias: str, reply: Message, *, queue: str, timeout: float |
         _log_loss(alias, queue, reply.correlation_id, str(error))
     else:
         await aannounce(reply, alias)
+        return True
+    return False
 
 
 def _log_loss(alias: str, queue: str, correlation_id: str | None, reason: str) -> None:

@@ -9,6 +9,7 @@ from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.worker.in_process import consume_in_process
 from tests.worker.apps import names
 from tests.worker.consumers import Handled, RunningConsumer
+from tests.worker.sites import Embedded, Rabbit
 
 
 @pytest.fixture
@@ -72,3 +73,17 @@ def queue(rabbitmq):
     yield name
     rabbitmq.recover()
     rabbitmq.delete_queue(name)
+
+
+@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def site(request, settings, monkeypatch):
+    """A site whose subscribers run, on the embedded broker and on RabbitMQ."""
+    monkeypatch.setattr(MemoryServer, "on_connect", None)
+    if request.param == "memory":
+        site = Embedded(settings, f"memory://sites-{next(names)}")
+    else:
+        site = Rabbit(settings, request.getfixturevalue("rabbitmq"))
+    site.configure()
+    yield site
+    site.stop()
+    brokers.stop()
