@@ -7,6 +7,7 @@ nothing is raised here.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from faststream_django.exceptions import InvalidMessage, MessageUnroutable, PublishError
@@ -24,6 +25,10 @@ logger = logging.getLogger("faststream_django.worker")
 
 EXCHANGE_DELIMITER = "|"
 """What FastStream puts between queue and exchange in a `reply_to`."""
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
+"""Where requests without a queue for replies are answered. It is no queue: what is mandatory RabbitMQ delivers,
+and returns as unroutable all the same (https://www.rabbitmq.com/docs/direct-reply-to)."""
 
 
 async def error_reply(
@@ -69,6 +74,8 @@ async def tell_failure(
 
 async def send_reply(alias: str, reply: Message, *, queue: str, timeout: float | None = None) -> bool:
     """Send a reply; return whether the broker has confirmed it, and log it if it is lost."""
+    if reply.routing_key.startswith(DIRECT_REPLY_TO):
+        reply = replace(reply, mandatory=False)
     try:
         await brokers[alias].asend(reply, timeout, processed=True)
     except MessageUnroutable:

@@ -180,6 +180,7 @@ class Embedded(Site):
         )
 
     def stop(self):
+        """Stop what consumes, once it has come to its end."""
         for broker in self.consumers:
             self.run(broker.stop())
         self.consumers.clear()
@@ -238,10 +239,15 @@ class Rabbit(Site):
             **{name: getattr(message.properties, name) or None for name in names},
         )
 
-    def stop(self):
+    def stop_consuming(self):
         for consumer in self.consumers:
             self.run(consumer.finish(5.0))
         self.consumers.clear()
+
+    def stop(self):
+        if self.loop.is_closed():
+            return
+        self.stop_consuming()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(PATIENCE)
         self.loop.close()
