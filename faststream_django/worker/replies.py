@@ -27,8 +27,8 @@ EXCHANGE_DELIMITER = "|"
 """What FastStream puts between queue and exchange in a `reply_to`."""
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
-"""Where requests without a queue for replies are answered. It is no queue: what is mandatory RabbitMQ delivers,
-and returns as unroutable all the same (https://www.rabbitmq.com/docs/direct-reply-to)."""
+"""Where requests without a queue for replies are answered. It is no queue: RabbitMQ delivers a mandatory
+message, and returns it as unroutable all the same (https://www.rabbitmq.com/docs/direct-reply-to)."""
 
 
 async def error_reply(
