@@ -90,7 +90,13 @@ class Inbox:
                 logger.info("consumer=%r message_id=%s state=handled-before", consumer, message.message_id)
                 raise AckMessage
             with no_silent_rollback(connections[self.using]):
-                yield
+                try:
+                    yield
+                except AckMessage as error:  # the message does not come again: this commits
+                    acknowledged = error
+                else:
+                    return
+        raise acknowledged
 
     def _begin(self, stack: ExitStack, digest: bytes) -> bool:
         refuse_once(connections[self.using])

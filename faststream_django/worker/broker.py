@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import ThreadSensitiveContext
-
-from faststream_django.worker.database import clean_up_around
 from faststream_django.worker.discreet_logger import DiscreetLogger
 from faststream_django.worker.handling import ASYNC_HANDLERS
+from faststream_django.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +26,7 @@ logger = logging.getLogger("faststream_django.worker")
 def build_broker(
     settings: BrokerSettings,
     routers: Iterable[RabbitRouter],
-    threads: Any = None,  # noqa: ARG001
+    threads: HandlerThreads | None = None,
 ) -> RabbitBroker:
     """Return a FastStream broker that consumes for these routers, safe for Django's ORM.
 
@@ -39,6 +36,7 @@ def build_broker(
     from faststream.rabbit import Channel, RabbitBroker
 
     from faststream_django.worker.failures import FailurePolicy
+    from faststream_django.worker.injection import call_in_threads
 
     options: dict[str, Any] = {
         "logger": logger,  # FastStream's own would write to stdout
@@ -54,7 +52,7 @@ def build_broker(
         routers=routers,
         **options,
     )
-    _run_handlers_in_threads(broker)
+    call_in_threads(broker, threads or HandlerThreads(settings.worker.concurrency))
     _publish_through_connection(broker, settings)
     broker.insert_middleware(FailurePolicy(settings))
     return broker
@@ -73,14 +71,6 @@ def is_threaded(subscriber: RabbitSubscriber) -> bool:
 def prefetch_of(subscriber: RabbitSubscriber, settings: WorkerSettings) -> int:
     """Return how many messages a subscriber holds at most: as many as it can handle at once, unless told."""
     return settings.prefetch or (settings.concurrency if is_threaded(subscriber) else ASYNC_HANDLERS)
-
-
-def _run_handlers_in_threads(broker: RabbitBroker) -> None:
-    from faststream._internal.di import FastDependsConfig
-
-    # The only place that runs in the thread of a sync handler: a middleware runs on the loop.
-    clean_up = partial(clean_up_around, ThreadSensitiveContext())
-    broker._update_fd_config(FastDependsConfig(call_decorators=(clean_up,)))  # noqa: SLF001
 
 
 def _publish_through_connection(broker: RabbitBroker, settings: BrokerSettings) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faststream_django.connection.supervisor import Supervisor
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 from faststream_django.worker.broker import build_broker, is_threaded, prefetch_of
 from faststream_django.worker.handling import Handling
+from faststream_django.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitRouter
@@ -41,12 +42,13 @@ class Consumer:
         self,
         settings: BrokerSettings,
         routers: Iterable[RabbitRouter],
-        threads: Any = None,
+        threads: HandlerThreads | None = None,
         *,
         wants: Callable[[str], bool] = lambda queue: True,  # noqa: ARG005
     ) -> None:
         self.settings = settings
-        self.broker = build_broker(settings, routers, threads)
+        self._own_threads = None if threads else HandlerThreads(settings.worker.concurrency)
+        self.broker = build_broker(settings, routers, threads or self._own_threads)
         """FastStream's broker, which its subscribers belong to; never connected by itself."""
         self._wants = wants
         self._stopping: asyncio.Task[None] | None = None
@@ -145,6 +147,8 @@ class Consumer:
                 logger.warning("broker=%s state=abandoned after=%gs", self.settings.alias, CLOSE_GRACE)
         if self._subscribers is not None and not self._handling.running:
             await self.broker.stop()
+        if self._own_threads is not None:
+            self._own_threads.stop()
 
     # As the sessions tell
 

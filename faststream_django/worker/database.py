@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
-from django.db import close_old_connections, connections
+from django.db import connections
 from django.db.transaction import TransactionManagementError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["KEPT_AT_MOST", "Cleaned", "clean_up", "clean_up_around", "close_all", "close_broken"]
+__all__ = ["KEPT_AT_MOST", "Cleaned", "clean_up", "close_all", "close_broken", "transaction_left_open"]
 
 logger = logging.getLogger("faststream_django.worker")
 
@@ -48,17 +44,21 @@ def clean_up(linger: float = 0.0) -> Cleaned:
         if connection.connection is None:
             continue
         if connection.in_atomic_block:
+            error = _left_open(connection)
             _discard(connection)
-            error = TransactionManagementError(
-                f"A transaction was left open on the database {connection.alias!r}, and is rolled back: "
-                "leave transaction.atomic() in the function that entered it. A def dependency of an async "
-                "handler cannot yield within it."
-            )
             continue
         closes_at = _close_if_due(connection, linger)
         if closes_at is not None and (due is None or closes_at < due):
             due = closes_at
     return Cleaned(due, error)
+
+
+def transaction_left_open() -> TransactionManagementError | None:
+    """Return the error of a function that would end now, if it left a transaction open in this thread."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            return _left_open(connection)
+    return None
 
 
 def close_broken() -> None:
@@ -72,6 +72,14 @@ def close_all() -> None:
     """Close all connections of this thread, which ends."""
     for connection in connections.all(initialized_only=True):
         _discard(connection)
+
+
+def _left_open(connection: BaseDatabaseWrapper) -> TransactionManagementError:
+    return TransactionManagementError(
+        f"A transaction was left open on the database {connection.alias!r}, and is rolled back: leave "
+        "transaction.atomic() in the function that entered it. A def dependency of an async handler cannot "
+        "yield within it."
+    )
 
 
 def _close_if_due(connection: BaseDatabaseWrapper, linger: float) -> float | None:
@@ -111,52 +119,3 @@ def _discard(connection: BaseDatabaseWrapper) -> None:
     except Exception:
         logger.exception("database=%s state=abandoned", connection.alias)
     del connections[connection.alias]
-
-
-def clean_up_around(orm_thread: ThreadSensitiveContext, handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Close Django's stale connections around the handler, in the thread that uses them.
-
-    What a request does with its signals. A connection inside an atomic block is left alone.
-    """
-    from fast_depends.utils import is_coroutine_callable
-
-    if is_coroutine_callable(handler):
-        return _clean_up_async(orm_thread, handler)
-
-    @wraps(handler)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        close_old_connections()
-        try:
-            return handler(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    return run
-
-
-def _clean_up_async(
-    orm_thread: ThreadSensitiveContext, handler: Callable[..., Awaitable[Any]]
-) -> Callable[..., Awaitable[Any]]:
-    async def clean_up() -> None:
-        # No thread yet: no handler has used the ORM, and a hop to a thread costs more than most messages.
-        if orm_thread in SyncToAsync.context_to_thread_executor:
-            await sync_to_async(close_old_connections)()
-
-    @wraps(handler)
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        # The ORM of all async handlers runs in one thread, as asgiref does it, but not in asgiref's
-        # common one: that belongs to the views, and a forked child waits for it for ever.
-        token = SyncToAsync.thread_sensitive_context.set(orm_thread)
-        try:
-            await clean_up()
-            try:
-                result = await handler(*args, **kwargs)
-            except Exception:
-                await clean_up()
-                raise
-            await clean_up()  # not after a cancellation: the process may be ending, without threads
-            return result
-        finally:
-            SyncToAsync.thread_sensitive_context.reset(token)
-
-    return run

@@ -17,6 +17,7 @@ from faststream_django.exceptions import BrokerRefused
 from faststream_django.loop.thread import loop_thread
 from faststream_django.worker.broker import build_broker
 from faststream_django.worker.discovery import autodiscover
+from faststream_django.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitBroker, RabbitRouter
@@ -50,6 +51,7 @@ class _Consumption:
     loop: asyncio.AbstractEventLoop
     connection: MemoryConnection | None = None
     broker: RabbitBroker | None = None
+    threads: HandlerThreads | None = None
     attaching: asyncio.Task[None] | None = None
     process: int = field(default_factory=os.getpid)
 
@@ -68,7 +70,9 @@ class _Consumption:
             await previous.end()
         routers = (await _autodiscover_in_thread()).get(self.settings.alias, [])
         if any(router.subscribers for router in routers):
-            self.broker = build_broker(self.settings, routers)
+            # No connection lingers: a database of tests is dropped as soon as they have ended.
+            self.threads = HandlerThreads(self.settings.worker.concurrency, linger=0.0)
+            self.broker = build_broker(self.settings, routers, self.threads)
             self.connection = await attach(self.server, self.broker)
             if loop_thread.is_current():
                 loop_thread.add_closer(self.finish, self.settings.shutdown_timeout)
@@ -78,6 +82,7 @@ class _Consumption:
         if self.connection is not None and self.broker is not None:
             self.connection.cancel()
             await self.broker.stop()
+        self._stop_threads()
 
     async def end(self) -> None:
         """Take no more messages.
@@ -92,6 +97,11 @@ class _Consumption:
             self.connection.cancel()
         else:
             await self.connection.close()
+        self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        if self.threads is not None:
+            self.threads.stop()
 
 
 _consumptions: dict[str, _Consumption] = {}

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast
 
 from faststream_django.worker.database import clean_up, close_all
 from faststream_django.worker.errands import Errand, errands
+from faststream_django.worker.orm_thread import ORMThread
 
 __all__ = ["LINGER", "HandlerThreads", "Interrupted"]
 
@@ -62,6 +63,8 @@ class HandlerThreads:
 
     def __init__(self, size: int, *, linger: float = LINGER) -> None:
         self.size = size
+        self.orm_thread = ORMThread()
+        """One thread more, for the ORM of coroutines."""
         self._linger = linger
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._reports: deque[tuple[_Call, Any, BaseException | None]] = deque()
@@ -99,17 +102,6 @@ class HandlerThreads:
             raise
         return cast("T", answer)
 
-    def cancel_waiting(self) -> None:
-        """Cancel whoever waits for a function that has not begun: none of these ever begins."""
-        while True:
-            try:
-                call = self._calls.get_nowait()  # a call belongs to who takes it out of the queue
-            except Empty:
-                return
-            if call is not None:
-                call.future.cancel()
-                self._finish()
-
     async def idle(self, timeout: float) -> bool:
         """Wait until all functions have ended; return False if they have not after `timeout` seconds."""
         try:
@@ -120,16 +112,20 @@ class HandlerThreads:
         return True
 
     def stop(self) -> None:
-        """Let each thread end, with its connections, once it has nothing left to do."""
-        if not self._is_stopped:
-            self._is_stopped = True
-            for _ in self._threads:
-                self._calls.put(None)
+        """Let each thread end, with its connections, once it has nothing left to do.
+
+        A function that is called later has a thread of its own.
+        """
+        self._is_stopped = True
+        for _ in self._threads:
+            self._calls.put(None)
+        self._threads.clear()
+        self.orm_thread.stop()
 
     def _submit(self, function: Callable[..., Any], args: tuple[Any, ...]) -> _Call:
         loop = asyncio.get_running_loop()
-        if self._is_stopped or (self._loop or loop) is not loop:
-            raise RuntimeError("These threads have been stopped, or belong to another event loop.")
+        if (self._loop or loop) is not loop:
+            raise RuntimeError("These threads belong to another event loop.")
         self._loop = loop
         if self._unfinished >= len(self._threads) < self.size:
             self._start_thread()
@@ -137,6 +133,8 @@ class HandlerThreads:
         self._is_idle.clear()
         call = _Call(function, args, loop.create_future())
         self._calls.put(call)
+        if self._is_stopped:
+            self.stop()
         return call
 
     def _start_thread(self) -> None:

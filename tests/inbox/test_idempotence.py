@@ -6,6 +6,7 @@ import threading
 import pytest
 from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
+from faststream.exceptions import AckMessage
 
 from faststream_django.exceptions import InboxNotReady, MessageHasNoId
 from faststream_django.inbox import idempotent, recording
@@ -69,6 +70,19 @@ def test_message_whose_handler_failed_is_handled_again():
     assert handle(fail_twice, message())
     assert not handle(fail_twice, message())
     assert Order.objects.count() == 1
+
+
+def test_handler_that_has_its_message_acked_is_committed():
+    """The message does not come again, so nothing of it may be rolled back."""
+
+    @idempotent
+    def handler(message):
+        Order.objects.create(number=1)
+        raise AckMessage
+
+    handle(handler, message())
+
+    assert Order.objects.count() == HandledMessage.objects.count() == 1
 
 
 def test_each_queue_and_each_handler_is_a_consumer_of_its_own():

@@ -8,19 +8,18 @@ from faststream_django import publish
 from tests.worker.apps import ROUTER
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("kind", "look"), [("def", "look()"), ("async def", "await sync_to_async(look)()")])
-def test_connections_are_cleaned_in_the_thread_of_the_handler(make_app, memory, monkeypatch, kind, look):
-    cleaned = []
-    monkeypatch.setattr(
-        "faststream_django.worker.database.close_old_connections",
-        lambda: cleaned.append(threading.get_ident()),
-    )
+def test_connection_is_closed_in_the_thread_of_the_handler(make_app, memory, kind, look):
     load = make_app(
         f"""{ROUTER}
 from asgiref.sync import sync_to_async
+from django.db import connections
+from tests.test_app.models import Order
 
 def look():
-    seen.append(threading.get_ident())
+    Order.objects.count()
+    seen.append((connections["default"], threading.get_ident()))
 
 @router.subscriber("orders")
 @router.publisher("done")
@@ -36,8 +35,8 @@ async def done(body):
     publish({}, "orders")
 
     assert load().arrived.acquire(timeout=5)
-    [thread] = load().seen
-    assert set(cleaned) == {thread}
+    [(connection, thread)] = load().seen
+    assert connection.connection is None
     assert thread != threading.get_ident()
 
 

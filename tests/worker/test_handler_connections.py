@@ -7,8 +7,8 @@ import pytest
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from faststream_django.worker import database, threads
-from faststream_django.worker.threads import HandlerThreads
+from faststream_django.worker import database
+from faststream_django.worker.threads import LINGER, HandlerThreads
 from tests.outbox.waiting import SOON, wait_until
 from tests.test_app.models import Order
 
@@ -35,7 +35,7 @@ def run():
     """Run functions in one thread, one after the other, on a loop that goes on meanwhile."""
     with contextlib.ExitStack() as stack:
 
-        def make(linger=threads.LINGER):
+        def make(linger=LINGER):
             runner = stack.enter_context(asyncio.Runner())
             pool = HandlerThreads(1, linger=linger)
             stack.callback(end, pool)
@@ -45,8 +45,9 @@ def run():
 
 
 def end(pool):
+    threads = list(pool._threads)
     pool.stop()
-    for thread in pool._threads:
+    for thread in threads:
         thread.join(SOON)
 
 

@@ -43,10 +43,15 @@ def make_threads():
 
     yield make
     for threads in made:
-        threads.stop()
-        for thread in threads._threads:
-            thread.join(SOON)
-            assert not thread.is_alive()
+        end(threads)
+
+
+def end(threads):
+    ending = list(threads._threads)
+    threads.stop()
+    for thread in ending:
+        thread.join(SOON)
+        assert not thread.is_alive()
 
 
 def test_function_runs_in_a_daemon_thread_with_the_context_variables_of_the_caller(make_threads):
@@ -142,24 +147,6 @@ def test_function_that_is_cancelled_before_it_begins_never_does(make_threads):
     assert gate.ended == ["first"]
 
 
-def test_what_has_not_begun_can_be_cancelled_while_the_rest_goes_on(make_threads):
-    threads = make_threads(1)
-    gate = Gate()
-
-    async def main():
-        tasks = [asyncio.create_task(threads.run(gate.pass_through, name)) for name in range(3)]
-        await gate.wait_for_beginning()
-        threads.cancel_waiting()
-        gate.opened.set()
-        return await asyncio.gather(*tasks, return_exceptions=True), await threads.idle(SOON)
-
-    (first, *others), idle = asyncio.run(main())
-
-    assert (first, idle) == (0, True)
-    assert [type(each) for each in others] == [asyncio.CancelledError] * 2
-    assert gate.ended == [0]
-
-
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, StopIteration, BaseException]
 )
@@ -217,16 +204,28 @@ def test_stopped_threads_end_after_what_they_were_given(make_threads):
     async def main():
         tasks = [asyncio.create_task(threads.run(gate.pass_through, name)) for name in range(3)]
         await gate.wait_for_beginning()
+        ending = list(threads._threads)
         threads.stop()
         gate.opened.set()
-        with pytest.raises(RuntimeError, match="have been stopped"):
-            await threads.run(print)
-        return await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks), ending
 
-    assert asyncio.run(main()) == [0, 1, 2]
-    for thread in threads._threads:
+    results, ending = asyncio.run(main())
+
+    assert results == [0, 1, 2]
+    for thread in ending:
         thread.join(SOON)
         assert not thread.is_alive()
+
+
+def test_what_is_called_after_the_end_has_a_thread_that_ends_with_it(make_threads):
+    """A handler that still runs may come to its next dependency."""
+    threads = make_threads(2)
+    threads.stop()
+
+    thread = asyncio.run(threads.run(threading.current_thread))
+
+    thread.join(SOON)
+    assert not thread.is_alive()
 
 
 def test_threads_serve_one_event_loop(make_threads):
