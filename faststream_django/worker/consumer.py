@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from faststream_django.backends.rabbit.consuming_channel import ConsumingChannel
     from faststream_django.backends.rabbit.consuming_delivery import Delivery
     from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel, SubscriberConnection
+    from faststream_django.backends.rabbit.subscriptions import Subscription
     from faststream_django.conf.entries import BrokerSettings
 
 __all__ = ["Consumer"]
@@ -118,12 +118,10 @@ class Consumer:
         Then the connection is still open, so that the process can end, and with it the threads of handlers,
         before the broker gives their messages to another one. Otherwise it is closed.
         """
-        deadline = time.monotonic() + timeout
         self.stop_taking()
         if self._subscribers is None or self._stopping is None:
             return True
-        await asyncio.wait([self._stopping], timeout=timeout)
-        if not await self._handling.finished(max(0.0, deadline - time.monotonic())):
+        if not await self._handling.finished(timeout):
             for delivery in await self._handling.cut_off(CLOSE_GRACE):
                 logger.error(
                     "broker=%s queue=%s message_id=%s state=cut-off after=%gs: it is handled again, by "
@@ -134,6 +132,7 @@ class Consumer:
                     timeout,
                 )
             return False
+        await asyncio.wait([self._stopping], timeout=CLOSE_GRACE)
         await self.close()
         return True
 
@@ -160,6 +159,10 @@ class Consumer:
         """See Watcher."""
         self._consuming.discard(channel.planned)
         self._handling.drop(channel)
+
+    def cancelled(self, subscription: Subscription) -> None:
+        """See Watcher."""
+        self._handling.give_back(subscription)
 
     def consuming(self, channel: SubscriberChannel) -> None:
         """See Watcher."""
@@ -200,8 +203,6 @@ class Consumer:
         session = None if self._supervisor is None else self._supervisor.current
         if session is not None:
             await session.stop_taking()
-        # The broker has answered: what goes back does not come here again.
-        self._handling.give_back()
 
 
 def _queues(channel: SubscriberChannel) -> str:

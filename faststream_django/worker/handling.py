@@ -13,7 +13,7 @@ from faststream_django.worker.places import leave_place, note_place
 
 if TYPE_CHECKING:
     from faststream_django.backends.rabbit.consuming_delivery import Delivery, DeliveryChannel
-    from faststream_django.backends.rabbit.consuming_objects import Subscription
+    from faststream_django.backends.rabbit.subscriptions import Subscription
 
 __all__ = ["ASYNC_HANDLERS", "Handling"]
 
@@ -41,6 +41,7 @@ class Handling:
         self._threads = _Places(concurrency)
         self._coroutines = _Places(ASYNC_HANDLERS)
         self._is_threaded = is_threaded
+        self._places_of: dict[Subscription, _Places] = {}
         self._running: dict[Hashable, Delivery] = {}
         self._done = _Memory(MOST_REMEMBERED)
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
@@ -65,10 +66,7 @@ class Handling:
             if running is not None:
                 running.join(delivery)
                 return
-        if self._is_stopping:
-            delivery.give_back()
-            return
-        places = self._threads if self._is_threaded(delivery.subscription) else self._coroutines
+        places = self._places(delivery.subscription)
         places.wait(delivery)
         self._begin(places)
 
@@ -81,11 +79,10 @@ class Handling:
         """Begin nothing any more."""
         self._is_stopping = True
 
-    def give_back(self) -> None:
-        """Give back what has not begun."""
-        for places in (self._threads, self._coroutines):
-            for delivery in places.remove(lambda _: True):
-                delivery.give_back()
+    def give_back(self, subscription: Subscription) -> None:
+        """Give back what has not begun of a subscription, once the broker sends no more of it."""
+        for delivery in self._places(subscription).remove(lambda each: each.subscription is subscription):
+            delivery.give_back()
 
     async def finished(self, timeout: float) -> bool:
         """Wait until nothing runs, at most `timeout` seconds; return whether that is so."""
@@ -100,13 +97,22 @@ class Handling:
         """
         cut = self.running
         coroutines = [
-            task for task, delivery in self._tasks.items() if not self._is_threaded(delivery.subscription)
+            task
+            for task, delivery in self._tasks.items()
+            if self._places(delivery.subscription) is self._coroutines
         ]
         for task in coroutines:
             task.cancel()
         if coroutines:
             await asyncio.wait(coroutines, timeout=grace)
         return cut
+
+    def _places(self, subscription: Subscription) -> _Places:
+        places = self._places_of.get(subscription)
+        if places is None:
+            places = self._threads if self._is_threaded(subscription) else self._coroutines
+            self._places_of[subscription] = places
+        return places
 
     def _begin(self, places: _Places) -> None:
         while not self._is_stopping and (delivery := places.next()) is not None:
@@ -182,15 +188,20 @@ class _Places:
 
     def next(self) -> Delivery | None:
         """Return the message whose turn it is, and occupy a place; None without a place or a message."""
-        if not self.free or not self._turns:
+        if not self.free:
             return None
-        self.free -= 1
-        subscription = self._turns.popleft()
-        waiting = self._waiting[subscription]
-        delivery = waiting.popleft()
-        if waiting:
-            self._turns.append(subscription)
-        return delivery
+        for _ in range(len(self._turns)):
+            subscription = self._turns.popleft()
+            waiting = self._waiting[subscription]
+            if not subscription.subscriber.running:  # it has stopped itself, and is about to be cancelled
+                self._turns.append(subscription)
+                continue
+            self.free -= 1
+            delivery = waiting.popleft()
+            if waiting:
+                self._turns.append(subscription)
+            return delivery
+        return None
 
     def remove(self, is_meant: Callable[[Delivery], bool]) -> list[Delivery]:
         """Remove messages that wait, and return them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Protocol
@@ -20,17 +21,16 @@ from faststream_django.backends.rabbit.consuming_channel import (
 )
 from faststream_django.backends.rabbit.consuming_delivery import Delivery
 from faststream_django.backends.rabbit.consuming_errors import not_consumed, words_of_end
-from faststream_django.backends.rabbit.consuming_objects import (
-    SubscriberChannel,
-    SubscriberConnection,
-    Subscription,
-)
+from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel, SubscriberConnection
 from faststream_django.backends.rabbit.dialing import broker_from_options, dial
+from faststream_django.backends.rabbit.subscriptions import Subscription
 from faststream_django.backends.rabbit.topology import Declaration, Topology, declare
 from faststream_django.conf.entries import BrokerSettings
-from faststream_django.exceptions import BrokerUnavailable
+from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["ConsumingConnector", "Watcher"]
+
+logger = logging.getLogger("faststream_django.worker")
 
 # Seconds between two attempts to consume on a channel that was closed or refused, while the connection lives.
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0
@@ -46,6 +46,9 @@ class Watcher(Protocol):
 
     def drop(self, channel: ConsumingChannel) -> None:
         """Forget what came through a channel that has ended, as far as it has not begun: it comes again."""
+
+    def cancelled(self, subscription: Subscription) -> None:
+        """Give back what has not begun: nothing more comes."""
 
     def consuming(self, channel: SubscriberChannel) -> None:
         """Note that all of its subscriptions are consumed."""
@@ -151,6 +154,7 @@ class ConsumingSession(Link):
         live = self._channels.get(channel)
         if live is not None:
             await live.cancel(subscription)
+        self._watcher.cancelled(subscription)
 
     async def perform(self, wanted: tuple[Declaration, ...]) -> None:
         channel = await self._connection.open_consuming_channel()
@@ -166,6 +170,8 @@ class ConsumingSession(Link):
             await self._declare_exchanges()
         except (ConnectionError, AMQPError, ChannelInvalidStateError):  # the session ends
             return
+        except Exception:
+            logger.exception("broker=%s declaring failed", self._topology.alias)
         for channel in self._subscribers.channels:
             if channel.subscriptions and not self._is_stopping:
                 self.open(channel)
@@ -184,10 +190,12 @@ class ConsumingSession(Link):
     async def _keep(self, planned: SubscriberChannel) -> None:
         """Consume on a channel, and on another one when it ends, as long as the session lives."""
         failures = 0
-        while not self.closed.done() and not self._is_stopping:
+        while not self._is_over():
             since = self._loop.time()
             channel = await self._attempt(planned)
-            if channel is not None:
+            if channel is not None and self._is_over():
+                await channel.close()
+            elif channel is not None:
                 self._watcher.consuming(planned)
                 reason = await channel.ended
                 self._watcher.drop(channel)
@@ -216,6 +224,9 @@ class ConsumingSession(Link):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
+        except Exception as error:  # noqa: BLE001 - the driver does not take a name or an argument
+            reason = f"{_queues(planned)}: {type(error).__name__}: {error}"
+            self._watcher.refused(planned, BrokerRefused(reason))
         else:
             return channel
         if channel is not None:
@@ -233,8 +244,10 @@ class ConsumingSession(Link):
         """Tell whether the connection outlives the end of a channel, which may be told before its own."""
         for _ in range(3):
             await asyncio.sleep(0)
-        is_over = self.closed.done() or self._is_stopping
-        return self._connection.is_opened and not is_over
+        return self._connection.is_opened and not self._is_over()
+
+    def _is_over(self) -> bool:
+        return self._is_stopping or self.closed.done()
 
     def _close_channel(self, planned: SubscriberChannel) -> None:
         channel = self._channels.pop(planned, None)
@@ -265,3 +278,7 @@ class ConsumingSession(Link):
             self._watcher.drop(channel)
         for task in self._kept.values():
             task.cancel()
+
+
+def _queues(planned: SubscriberChannel) -> str:
+    return ", ".join(f"queue {each.queue.name!r}" for each in planned.subscriptions)

@@ -17,7 +17,7 @@ from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
 from faststream_django.backends.rabbit.consuming_delivery import Delivery, Outcome
-from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel, Subscription
+from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel
 from faststream_django.backends.rabbit.protocol import (
     BASIC,
     BODY,
@@ -28,6 +28,7 @@ from faststream_django.backends.rabbit.protocol import (
     HEADER,
     METHOD,
 )
+from faststream_django.backends.rabbit.subscriptions import Subscription
 from faststream_django.backends.rabbit.topology import ENDS_CONNECTION
 from faststream_django.backends.rabbit.wire import Wire
 

@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.header import ContentHeader
 
 if TYPE_CHECKING:
-    from faststream_django.backends.rabbit.consuming_objects import Subscription
+    from faststream_django.backends.rabbit.subscriptions import Subscription
 
 __all__ = ["Delivery", "DeliveryChannel", "Outcome"]
 
@@ -49,7 +49,7 @@ class Delivery:
     a session was lost, are settled together with it.
     """
 
-    __slots__ = ("_copies", "_deliver", "_header", "body", "on_settled", "outcome", "subscription")
+    __slots__ = ("_copies", "_deliver", "_header", "body", "key", "on_settled", "outcome", "subscription")
 
     connection = _CanNack()  # aio-pika asks the connection of a channel whether the broker can do it
     is_closed = False
@@ -69,6 +69,8 @@ class Delivery:
         self._deliver = deliver
         self._header = header
         self._copies = [(channel, deliver.delivery_tag)]
+        self.key = self._key()
+        """What this message shares with its copies alone; None without an id: no two can be told apart."""
 
     @property
     def is_redelivered(self) -> bool:
@@ -83,18 +85,13 @@ class Delivery:
     def message_id(self) -> str | None:
         return self._header.properties.message_id or None
 
-    @property
-    def key(self) -> Hashable | None:
-        """What this message has in common with no other; None without a message id: no two can be told apart.
-
-        The headers tell a message from the copy of it that comes back for another attempt.
-        """
+    def _key(self) -> Hashable | None:
         message_id = self.message_id
         if message_id is None:
             return None
         content: tuple[bytes | str, ...] = (self.body,)
         headers = self._header.properties.headers
-        if headers:
+        if headers:  # they tell a message from what comes back for another attempt
             told = {name: value for name, value in headers.items() if name not in COUNTS}
             content = (self.body, repr(told))
         return self.subscription.queue.name, message_id, hash(content)

@@ -7,14 +7,17 @@ from aiormq.exceptions import (
     ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    ConnectionInternalError,
 )
 
-from faststream_django.backends.rabbit.consuming_objects import Subscription, subscriber_name
 from faststream_django.backends.rabbit.errors import words
+from faststream_django.backends.rabbit.subscriptions import Subscription, subscriber_name
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 
 __all__ = ["not_consumed", "words_of_end"]
 
+# An exclusive queue whose other connection is about to end; a broker that is about to start or to stop.
+HEAL = (ChannelLockedResource, ConnectionInternalError)
 # What RabbitMQ says of a queue whose node is away.
 NODE_IS_AWAY = ("is down or inaccessible", "process is stopped by supervisor", "no leader")
 
@@ -25,7 +28,7 @@ def not_consumed(
     """Say why a queue is not consumed: BrokerRefused if that does not heal by itself."""
     reason = words(error) if isinstance(error, Exception) else "unknown"
     queue = "" if subscription is None else f"queue {subscription.queue.name!r} "
-    if isinstance(error, ChannelLockedResource) or any(each in reason for each in NODE_IS_AWAY):
+    if isinstance(error, HEAL) or any(each in reason for each in NODE_IS_AWAY):
         return BrokerUnavailable(f"{queue}is not available: {reason}")
     if isinstance(error, ChannelNotFoundEntity) and subscription is not None:
         return BrokerRefused(f"{queue}cannot be consumed: {reason}. {_create(subscription)}")

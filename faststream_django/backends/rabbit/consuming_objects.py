@@ -7,41 +7,29 @@ noted here, declares and consumes.
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from faststream_django.backends.rabbit.subscriptions import (
+    Callback,
+    Descriptions,
+    Subscription,
+    described,
+    subscriber_name,
+)
 from faststream_django.backends.rabbit.topology import Declaration, declarations
 from faststream_django.conf.entries import BrokerSettings
 from faststream_django.conf.topology import Binding, ExchangeSettings, QueueSettings
-from faststream_django.exceptions import BrokerUnavailable, InvalidSubscriber
+from faststream_django.exceptions import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from aio_pika import IncomingMessage
     from faststream.rabbit import RabbitBroker
     from faststream.rabbit.subscriber import RabbitSubscriber
 
-__all__ = ["SubscriberChannel", "SubscriberConnection", "Subscription", "subscriber_name"]
+__all__ = ["SubscriberChannel", "SubscriberConnection"]
 
 REPLY_TO = "amq.rabbitmq.reply-to"
-
-Callback = Callable[["IncomingMessage"], Awaitable[Any]]
-
-
-@dataclass(eq=False, kw_only=True)
-class Subscription:
-    """What one subscriber consumes."""
-
-    subscriber: RabbitSubscriber
-    queue: QueueSettings
-    consume: Callback
-    acks_first: bool
-    """Whether a message is acked when its handler begins, whatever comes of it (`AckPolicy.ACK_FIRST`)."""
-    arguments: Mapping[str, Any]
-    declare: Callable[[], tuple[Declaration, ...]]
-    """Returns what is declared before it is consumed."""
-    tag: str = field(default_factory=lambda: f"ctag-{uuid.uuid4().hex}")
 
 
 class LiveSession(Protocol):
@@ -79,7 +67,7 @@ class SubscriberConnection:
         self.connected = asyncio.Event()  # FastStream's ping() asks for it
         self._wants = wants
         self._prefetch = prefetch
-        self._queues = _Descriptions(settings)
+        self._queues = Descriptions(settings)
         self._broker: RabbitBroker
 
     async def serve(self, broker: RabbitBroker) -> None:
@@ -119,7 +107,9 @@ class SubscriberConnection:
         subscriber = callback.__self__
         if not self._wants(queue.name):
             return ""
-        description = self._queues.describe(queue, subscriber_name(subscriber))
+        description = self._queues.agreed(
+            queue.description, subscriber_name(subscriber), is_passive=queue.is_passive
+        )
         channel = await self._channel_of(subscriber)
         subscription = Subscription(
             subscriber=subscriber,
@@ -226,7 +216,7 @@ class SubscriberQueue:
     ) -> None:
         self.channel = channel
         self.name = name
-        self.description = _description(name, declaration)
+        self.description = described(name, declaration)
         self.is_passive = bool(declaration.get("passive")) or connection.settings.declare is not True
         self._connection = connection
         self._bindings: list[Binding] = []
@@ -301,62 +291,3 @@ class SubscriberExchange:
         self._parents.append(exchange)
         self._description = replace(self._description, bindings=(*self._description.bindings, binding))
         await self._connection.perform(self.declarations()[-1:])
-
-
-class _Descriptions:
-    """What the queues are like: each as one place says, the settings or a subscriber."""
-
-    def __init__(self, settings: BrokerSettings) -> None:
-        self._alias = settings.alias
-        self._configured = {queue.name: queue for queue in settings.queues}
-        self._described: dict[str, tuple[QueueSettings, str]] = {}
-
-    def describe(self, queue: SubscriberQueue, name: str) -> QueueSettings:
-        """Return what the queue is like; raise InvalidSubscriber where two places say different things."""
-        given = queue.description
-        configured = self._configured.get(queue.name)
-        if configured is not None:
-            if given not in (QueueSettings(name=queue.name), replace(configured, bindings=())):
-                raise InvalidSubscriber(
-                    f"{name} describes queue {queue.name!r} as {_words(given)}, and FASTSTREAM"
-                    f"[{self._alias!r}]['QUEUES'] as {_words(configured)}. Name it by its name alone in the "
-                    "subscriber: it is declared as the settings say."
-                )
-            return configured
-        described, other = self._described.setdefault(queue.name, (given, name))
-        if given != described and not queue.is_passive:
-            raise InvalidSubscriber(
-                f"{name} describes queue {queue.name!r} as {_words(given)}, and {other} as "
-                f"{_words(described)}. Describe it in one way, best in FASTSTREAM[{self._alias!r}]['QUEUES'] "
-                "and by its name alone in the subscribers."
-            )
-        return described
-
-
-def subscriber_name(subscriber: RabbitSubscriber) -> str:
-    """Return where the handler of a subscriber is, as in "shop.subscribers.handle"."""
-    for call in subscriber.calls:
-        handler: Any = call.handler._declared_call  # noqa: SLF001
-        return f"{handler.__module__}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
-    return "a subscriber"
-
-
-def _description(name: str, declaration: Mapping[str, Any]) -> QueueSettings:
-    arguments = dict(declaration.get("arguments") or {})
-    return QueueSettings(
-        name=name,
-        type=arguments.pop("x-queue-type", "classic"),
-        durable=declaration.get("durable", True),
-        exclusive=declaration.get("exclusive", False),
-        auto_delete=declaration.get("auto_delete", False),
-        arguments=arguments,
-    )
-
-
-def _words(queue: QueueSettings) -> str:
-    """Say what a queue is like, as in "quorum, x-delivery-limit=5"."""
-    flags = [name for name in ("exclusive", "auto_delete") if getattr(queue, name)]
-    if not queue.durable:
-        flags.append("not durable")
-    arguments = [f"{name}={value!r}" for name, value in queue.arguments.items()]
-    return ", ".join([queue.type, *flags, *arguments])
