@@ -164,3 +164,24 @@ def test_outage_that_began_too_early_for_its_line_is_logged_if_it_lasts(caplog, 
 
     assert before == ["disconnected", "connected"]
     assert states(caplog) == [*before, "unavailable"]
+
+
+@pytest.mark.parametrize("is_always_wanted", [True, False])
+def test_broker_is_asked_all_the_time_for_one_who_always_wants_it(monkeypatch, is_always_wanted):
+    monkeypatch.setattr(supervisor, "PATIENCE", 0.01)
+    attempts = []
+
+    class CountingBackend(ScriptedBackend):
+        async def connect(self, url):
+            attempts.append(url)
+            return await super().connect(url)
+
+    async def main():
+        made = Supervisor(CountingBackend(one=[AWAY]), is_always_wanted=is_always_wanted)
+        made.start()
+        await asyncio.sleep(0.5)
+        await made.close()
+
+    asyncio.run(main())
+
+    assert (len(attempts) > 20) is is_always_wanted

@@ -1,5 +1,6 @@
 import pytest
 
+from faststream_django.exceptions import InvalidSubscriber
 from faststream_django.worker.discovery import autodiscover
 from tests.worker.apps import ROUTER, queues
 
@@ -46,3 +47,62 @@ def test_error_in_a_module_is_raised(make_app):
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         autodiscover()
+
+
+# Aliases
+
+AUDIT = """
+from faststream.rabbit import RabbitRouter
+from faststream_django.worker import broker_router
+
+router = RabbitRouter()
+audit = broker_router("audit", prefix="audit-")
+
+@router.subscriber("orders")
+def handle(body): ...
+
+@audit.subscriber("entries")
+def note(body): ...
+"""
+
+
+@pytest.fixture
+def two_brokers(settings):
+    settings.FASTSTREAM = {
+        "default": {"URL": "amqp://localhost/"},
+        "audit": {"URL": "amqp://localhost/audit"},
+    }
+
+
+def test_routers_are_found_by_the_alias_of_their_broker(make_app, two_brokers):
+    make_app(AUDIT)
+
+    found = {alias: queues(routers) for alias, routers in autodiscover().items()}
+
+    assert found == {"default": ["orders"], "audit": ["entries"]}
+
+
+def test_unknown_alias_is_told_with_its_place(make_app, settings):
+    load = make_app(AUDIT)
+    settings.FASTSTREAM = {"default": {"URL": "amqp://localhost/"}, "audits": {"URL": "amqp://localhost/"}}
+
+    with pytest.raises(InvalidSubscriber) as caught:
+        autodiscover()
+
+    assert str(caught.value).startswith(
+        f"{load().__name__}.audit: FASTSTREAM has no broker 'audit' (did you mean 'audits'?)"
+    )
+
+
+def test_router_in_a_router_of_another_broker_is_refused(make_app, two_brokers):
+    make_app(f"{AUDIT}\nrouter.include_router(audit)")
+
+    with pytest.raises(InvalidSubscriber, match="of broker 'default', and includes one of broker 'audit'"):
+        autodiscover()
+
+
+def test_plain_routers_need_no_settings(make_app, settings):
+    settings.FASTSTREAM = {}
+    make_app(f'{ROUTER}\n@router.subscriber("q")\nasync def handle(body): ...')
+
+    assert list(autodiscover()) == ["default"]

@@ -188,7 +188,35 @@ async def handle(order: dict):
     assert load().arrived.acquire(timeout=5)
 
 
-def test_subscribers_consume_from_one_server_only(make_app, memory, settings):
+def test_subscribers_consume_from_the_broker_of_their_alias(make_app, memory, settings):
+    load = make_app(
+        f"""{ROUTER}
+from faststream_django.worker import broker_router
+
+audit = broker_router("audit")
+
+@router.subscriber("orders")
+async def handle(body: str):
+    seen.append(("default", body))
+    arrived.release()
+
+@audit.subscriber("orders")
+async def note(body: str):
+    seen.append(("audit", body))
+    arrived.release()
+"""
+    )
+    settings.FASTSTREAM = {**settings.FASTSTREAM, "audit": {"URL": f"memory://subscribers-{next(names)}"}}
+
+    publish("1", "orders", broker="audit")
+    publish("2", "orders")
+
+    assert load().arrived.acquire(timeout=5)
+    assert load().arrived.acquire(timeout=5)
+    assert sorted(load().seen) == [("audit", "1"), ("default", "2")]
+
+
+def test_broker_without_a_router_of_its_alias_has_no_subscribers(make_app, memory, settings):
     make_app(f'{ROUTER}\n@router.subscriber("orders")\nasync def handle(body): ...')
     settings.FASTSTREAM = {
         **settings.FASTSTREAM,
