@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterable
 from queue import SimpleQueue
 
 from django.apps import apps
 from django.db import connections
 
 from faststream_django.conf.entries import broker_settings
+from faststream_django.liveness import Liveness
 from faststream_django.outbox.relay.relay import Relay
 
-__all__ = ["Liveness", "Relays"]
+__all__ = ["Relays", "relay_patience"]
 
 MARGIN = 2.0
 """Seconds beyond the lease that --once waits for another relay to leave."""
 
 
-class Liveness:
-    """A file whose modification time says that all relays of the process are alive."""
-
-    def __init__(self, path: Path, count: int, patience: float) -> None:
-        self._path = path
-        self._count = count
-        self._patience = patience
-        self._seen: dict[object, float] = {}
-        self._touched_at = float("-inf")
-
-    def note(self, who: object) -> None:
-        """Touch the file, if the others were seen lately; at most once a second."""
-        now = time.monotonic()
-        self._seen[who] = now
-        is_late = len(self._seen) < self._count or min(self._seen.values()) < now - self._patience
-        if not is_late and now >= self._touched_at + 1:
-            self._touched_at = now
-            self._path.touch()
+def relay_patience(pairs: Iterable[tuple[str, str]]) -> dict[Hashable, float]:
+    """Return for each relay the longest time in seconds between two of its signs of life."""
+    return {(using, alias): broker_settings(alias).outbox.lease for using, alias in pairs}
 
 
 class Relays:
@@ -48,7 +33,7 @@ class Relays:
         pairs: Iterable[tuple[str, str]],
         *,
         batch_size: int | None = None,
-        liveness: Path | None = None,
+        liveness: Liveness | None = None,
         once: bool = False,
     ) -> None:
         self.pairs = list(pairs)
@@ -58,8 +43,7 @@ class Relays:
         self._stopping = threading.Event()
         settings = [broker_settings(alias) for _, alias in self.pairs]
         self.shutdown_timeout = max((each.shutdown_timeout for each in settings), default=0.0)
-        patience = max((each.outbox.lease for each in settings), default=0.0)
-        self._liveness = liveness and Liveness(liveness, len(self.pairs), patience)
+        self._liveness = liveness
         self._threads = [
             threading.Thread(
                 target=self._run_once if once else self._run,
@@ -74,9 +58,13 @@ class Relays:
         for thread in self._threads:
             thread.start()
 
+    def begin_stop(self) -> None:
+        """Have them finish what is under way and leave their leases; return at once."""
+        self._stopping.set()
+
     def stop(self, timeout: float | None = None) -> bool:
         """Have them leave their leases; return False if that takes longer than SHUTDOWN_TIMEOUT."""
-        self._stopping.set()
+        self.begin_stop()
         deadline = time.monotonic() + (self.shutdown_timeout if timeout is None else timeout)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -5,7 +5,6 @@ from django.core.management import CommandError, call_command
 
 from faststream_django.outbox.models import OutboxMessage
 from faststream_django.outbox.relay.pairs import chosen_pairs, embedded_pairs
-from faststream_django.outbox.relay.running import Liveness
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -77,24 +76,3 @@ def test_all_that_can_be_served_is_the_default(site):
     assert chosen_pairs([], []) == [("default", "orders"), ("other", "orders")]
     assert chosen_pairs(["other", "other"], ["orders"]) == [("other", "orders")]
     assert embedded_pairs() == [("default", "embedded"), ("other", "embedded")]
-
-
-def test_file_is_touched_while_all_relays_are_alive(tmp_path):
-    file = tmp_path / "alive"
-    liveness = Liveness(file, 2, patience=60.0)
-
-    liveness.note("a")
-    assert not file.exists()
-
-    liveness.note("b")
-    assert file.exists()
-
-
-def test_file_is_not_touched_when_one_of_them_was_not_seen_lately(tmp_path):
-    file = tmp_path / "alive"
-    liveness = Liveness(file, 2, patience=0.0)
-
-    liveness.note("a")
-    liveness.note("b")
-
-    assert not file.exists()

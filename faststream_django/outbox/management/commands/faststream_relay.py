@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from faststream_django.liveness import Liveness, LivenessFile
 from faststream_django.outbox.relay.pairs import chosen_pairs
-from faststream_django.outbox.relay.running import Relays
+from faststream_django.outbox.relay.running import Relays, relay_patience
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -60,13 +61,16 @@ class Command(BaseCommand):
         self._say("Stopped.")
 
     def _relays(self) -> Relays:
-        size, liveness = self.options["batch_size"], self.options["liveness"]
+        size, path = self.options["batch_size"], self.options["liveness"]
         if size is not None and not 1 <= size <= MOST:
             raise CommandError(f"--batch-size must be 1 to {MOST}, not {size}.", returncode=USAGE)
+        liveness = None
         try:
-            if liveness is not None:
-                liveness.touch()
             pairs = chosen_pairs(self.options["database"], self.options["broker"])
+            if path is not None:
+                file = LivenessFile(path)
+                file.begin("ready")
+                liveness = Liveness(file.write, relay_patience(pairs))
         except OSError as error:
             raise CommandError(f"--liveness: {error}", returncode=USAGE) from None
         except ImproperlyConfigured as error:
