@@ -47,8 +47,9 @@ from faststream_django.exceptions import (
 )
 from faststream_django.messages import Message
 from faststream_django.sync import SyncBroker
-from faststream_django.worker import Worker
 from faststream_django.worker.broker import build_broker
+from faststream_django.worker.consumer import Consumer
+from faststream_django.worker.worker import Worker
 
 # At both ends of what must be quoted in a URL, so that each part of a torn password is found.
 SECRET = "s3cr3t-MARKER"
@@ -530,7 +531,7 @@ def test_no_repr_shows_a_password(settings, unreachable):
         ],
         "brokers": [brokers, brokers["default"], *brokers, sync, native],
         "backend": [RabbitBackend(parsed), RabbitBackend(parsed).broker],
-        "worker": [Worker(parsed, []), build_broker(parsed, [])],
+        "worker": [Worker([Consumer(parsed, [])], shutdown_timeout=1.0), build_broker(parsed, [])],
         "message": [message, Publication(message, "default")],
         "errors": [PublishError("x"), InvalidMessage("x"), BulkPublishError("x", errors={}, confirmed=0)],
         "security": parsed.options["security"],

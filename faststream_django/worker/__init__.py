@@ -5,6 +5,5 @@ A worker runs them on RabbitMQ; on the embedded broker the process that publishe
 
 from faststream_django.worker.discovery import broker_router
 from faststream_django.worker.transactions import transaction
-from faststream_django.worker.worker import Worker
 
-__all__ = ["Worker", "broker_router", "transaction"]
+__all__ = ["broker_router", "transaction"]

@@ -122,19 +122,26 @@ class Consumer:
         if self._subscribers is None or self._stopping is None:
             return True
         if not await self._handling.finished(timeout):
-            for delivery in await self._handling.cut_off(CLOSE_GRACE):
-                logger.error(
-                    "broker=%s queue=%s message_id=%s state=cut-off after=%gs: it is handled again, by "
-                    "another worker or by the next one",
-                    self.settings.alias,
-                    delivery.subscription.queue.name,
-                    delivery.message_id,
-                    timeout,
-                )
+            self._tell_cut_off(await self._handling.cut_off(CLOSE_GRACE), timeout)
             return False
         await asyncio.wait([self._stopping], timeout=CLOSE_GRACE)
         await self.close()
         return True
+
+    def tell_what_is_cut_off(self, after: float) -> bool:
+        """Log which messages are still being handled, `after` seconds since the end began; from any thread.
+
+        Return whether there are any.
+        """
+        running = [] if self._subscribers is None else self._handling.running
+        self._tell_cut_off(running, after)
+        return bool(running)
+
+    async def probe(self) -> None:
+        """Return once the broker has answered, or the connection is gone."""
+        session = None if self._supervisor is None else self._supervisor.current
+        if session is not None:
+            await session.probe()
 
     async def close(self) -> None:
         """Close the connection; what is in hand goes to another consumer."""
@@ -182,6 +189,17 @@ class Consumer:
             self._started.set_exception(error)
         else:
             self._tell(channel, "waiting", str(error))
+
+    def _tell_cut_off(self, deliveries: Iterable[Delivery], after: float) -> None:
+        for delivery in deliveries:
+            logger.error(
+                "broker=%s queue=%s message_id=%s state=cut-off after=%gs: it is handled again, by another "
+                "worker or by the next one",
+                self.settings.alias,
+                delivery.subscription.queue.name,
+                delivery.message_id,
+                after,
+            )
 
     def _tell(self, channel: SubscriberChannel, state: str, reason: str) -> None:
         """Log what a channel suffers, once as long as it is the same."""

@@ -1,4 +1,5 @@
 import importlib
+import json
 import sys
 import textwrap
 
@@ -8,6 +9,7 @@ from faststream_django import brokers
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.worker.in_process import consume_in_process
 from tests.worker.apps import names
+from tests.worker.commands import QUEUES, SUBSCRIBERS, WorkerProcess, write_project
 from tests.worker.consumers import Handled, RunningConsumer
 from tests.worker.sites import Embedded, Rabbit
 
@@ -87,3 +89,37 @@ def site(request, settings, monkeypatch):
     yield site
     site.stop()
     brokers.stop()
+
+
+@pytest.fixture
+def start_worker(tmp_path):
+    """Start faststream_worker in the project in tmp_path, for which a test may write other files."""
+    write_project(tmp_path, SUBSCRIBERS)
+    workers = []
+
+    def start(url, *arguments, **options):
+        workers.append(WorkerProcess(tmp_path, url, *arguments, **options))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture
+def queues(rabbitmq):
+    """The queues of the project of start_worker, deleted at the end."""
+    yield QUEUES
+    rabbitmq.recover()
+    rabbitmq.delete_queue(*QUEUES)
+
+
+@pytest.fixture
+def order(rabbitmq, queues):
+    """Publish an order for a handler of the project of start_worker."""
+
+    def order(number, seconds=0, queue="worker-orders", **more):
+        body = json.dumps({"id": number, "seconds": seconds, **more}).encode()
+        rabbitmq.publish(body, queue, content_type="application/json", message_id=f"order-{number}")
+
+    return order

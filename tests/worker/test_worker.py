@@ -1,153 +1,18 @@
-import os
+"""Workers in processes of their own: what they do with a broker that is away, and with signals."""
+
 import signal
-import subprocess
-import sys
-import textwrap
-import threading
-from pathlib import Path
+import time
 
 import pytest
-from django.core.management import CommandError, call_command
 
-ROOT = Path(__file__).parents[2]
+from tests.worker.commands import write_project
+
 PASSWORD = "s3cret-marker"
-
-SETTINGS = """
-import os, pathlib
-PASSWORD_FILE = pathlib.Path("password")
-SECRET_KEY = "only for tests"
-INSTALLED_APPS = ["faststream_django", "shop"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-FASTSTREAM = {
-    "default": {
-        "URL": os.environ["WORKER_URL"],
-        **({"PASSWORD": PASSWORD_FILE.read_text} if PASSWORD_FILE.exists() else {}),
-        "QUEUES": {"worker-done": {}},
-        "CONNECT_TIMEOUT": 2.0,
-        "SHUTDOWN_TIMEOUT": 5.0,
-    }
-}
-LOGGING = {
-    "version": 1,
-    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-}
-"""
-SUBSCRIBERS = """
-import pathlib, time
-from faststream.rabbit import RabbitRouter
-
-router = RabbitRouter()
-
-@router.subscriber("worker-orders")
-@router.publisher("worker-done")
-def handle(order: dict):
-    print("handling", flush=True)
-    time.sleep(order.get("seconds", 0))
-    return {"done": order["id"]}
-"""
-
-
-class WorkerProcess:
-    """``manage.py faststream_worker`` with its output read line by line."""
-
-    def __init__(self, directory, url, *arguments):
-        self.lines = []
-        self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "django", "faststream_worker", *arguments],
-            cwd=directory,
-            env={
-                **os.environ,
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
-                "DJANGO_SETTINGS_MODULE": "worker_settings",
-                "WORKER_URL": url,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def wait_for(self, text, timeout=20):
-        with self._changed:
-            found = self._changed.wait_for(lambda: any(text in line for line in self.lines), timeout)
-        assert found, f"{text!r} did not come: {self.output}"
-
-    def stop(self, number=signal.SIGTERM):
-        """Send the signal; return the exit code."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self):
-        code = self.process.wait(20)
-        self._reader.join(5)
-        return code
-
-    @property
-    def output(self):
-        return "".join(self.lines)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.wait()
-        self.process.stdout.close()
-
-    def _read(self):
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(line)
-                self._changed.notify_all()
-
-
-@pytest.fixture
-def start_worker(tmp_path):
-    (tmp_path / "worker_settings.py").write_text(SETTINGS)
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "__init__.py").touch()
-    (tmp_path / "shop" / "subscribers.py").write_text(textwrap.dedent(SUBSCRIBERS))
-    workers = []
-
-    def start(url, *arguments):
-        workers.append(WorkerProcess(tmp_path, url, *arguments))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close()
-
-
-@pytest.fixture
-def queues(rabbitmq):
-    names = ("worker-orders", "worker-done")
-    yield names
-    rabbitmq.delete_queue(*names)
-
-
-# Mistakes
-
-
-def test_unknown_alias_is_an_error_of_the_command():
-    with pytest.raises(CommandError, match="'nowhere'"):
-        call_command("faststream_worker", broker="nowhere")
-
-
-def test_embedded_broker_needs_no_worker(settings):
-    settings.FASTSTREAM = {"default": {"URL": "memory://"}}
-
-    with pytest.raises(CommandError, match="no worker is needed"):
-        call_command("faststream_worker")
-
-
-def test_project_without_subscribers_is_an_error_of_the_command(settings):
-    settings.FASTSTREAM = {"default": {"URL": "amqp://guest:guest@localhost/"}}
-
-    with pytest.raises(CommandError, match=r"nothing to consume: no subscribers\.py"):
-        call_command("faststream_worker")
-
+LIMIT = 1.0
+# Seconds beyond the limit. The bar is 0.5 on a machine that does nothing else; a handler sleeps for 30.
+GRACE = 1.5
+# For a worker that has nothing to do; there, the bar is 1.
+IDLE_GRACE = 2.5
 
 # Waiting for the broker
 
@@ -166,35 +31,6 @@ def test_worker_waits_for_a_broker_that_does_not_answer(start_worker, counting_p
     worker.wait_for("within CONNECT_TIMEOUT")
 
     assert worker.stop(signal.SIGINT) == 0
-
-
-# On RabbitMQ
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_worker_handles_messages_until_a_signal(start_worker, rabbitmq, queues, number):
-    worker = start_worker(rabbitmq.url())
-    worker.wait_for("Consuming from broker 'default': worker-orders")
-
-    rabbitmq.publish(b'{"id": 1}', "worker-orders", content_type="application/json")
-    worker.wait_for("handling")
-
-    assert worker.stop(number) == 0
-    assert [message.body for message in rabbitmq.drain("worker-done")] == [b'{"done":1}']
-    assert rabbitmq.count("worker-orders") == 0
-    assert "guest:guest" not in worker.output
-
-
-def test_worker_finishes_what_it_has_begun(start_worker, rabbitmq, queues):
-    worker = start_worker(rabbitmq.url())
-    worker.wait_for("Consuming")
-
-    rabbitmq.publish(b'{"id": 1, "seconds": 0.5}', "worker-orders", content_type="application/json")
-    worker.wait_for("handling")
-
-    assert worker.stop() == 0
-    assert len(rabbitmq.drain("worker-done")) == 1
-    assert rabbitmq.count("worker-orders") == 0
 
 
 def test_worker_begins_when_the_broker_comes(start_worker, rabbitmq, queues):
@@ -218,17 +54,15 @@ def test_refused_password_ends_the_worker_and_is_not_shown(start_worker, rabbitm
 
 def test_queue_with_other_arguments_ends_the_worker(start_worker, rabbitmq, queues):
     rabbitmq.declare_queue("worker-orders", arguments={"x-max-length": 1})
-    rabbitmq.declare_queue("worker-done")
 
     worker = start_worker(rabbitmq.url())
 
     assert worker.wait() == 1
-    assert "PRECONDITION_FAILED" in worker.output
+    assert "worker-orders" in worker.output
 
 
-def test_worker_logs_in_anew_with_the_password_of_the_moment(rabbitmq, queues, start_worker, tmp_path):
+def test_worker_logs_in_anew_with_the_password_of_the_moment(start_worker, rabbitmq, order, tmp_path):
     """As a token is; the driver's own connection would go on with the first one for ever."""
-    orders, _ = queues
     rabbitmq.ctl("add_user", "rotating", "first")
     rabbitmq.ctl("set_permissions", "rotating", ".*", ".*", ".*")
     try:
@@ -239,9 +73,263 @@ def test_worker_logs_in_anew_with_the_password_of_the_moment(rabbitmq, queues, s
         (tmp_path / "password").write_text("second")
         rabbitmq.ctl("close_all_user_connections", "rotating", "rotated")
 
-        rabbitmq.publish(b'{"id": 1}', orders, content_type="application/json")
+        order(1)
         worker.wait_for("handling", timeout=60)
 
         assert worker.stop() == 0
     finally:
         rabbitmq.ctl("delete_user", "rotating")
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_worker_handles_messages_until_a_signal(start_worker, rabbitmq, order, number):
+    worker = start_worker(rabbitmq.url())
+    worker.wait_for("Consuming from broker 'default': worker-async, worker-ends, worker-orders")
+
+    order(1)
+    worker.wait_for("handled")
+
+    assert worker.stop(number) == 0
+    assert [message.body for message in rabbitmq.drain("worker-done")] == [b'{"done":1}']
+    assert rabbitmq.count("worker-orders") == 0
+    assert "guest:guest" not in worker.output
+    assert "Stopped." in worker.output
+
+
+def test_worker_that_has_nothing_to_do_ends_at_once(start_worker, rabbitmq, queues):
+    worker = start_worker(rabbitmq.url())
+    worker.wait_for("Consuming")
+
+    code, took = worker.time_stop()
+
+    assert code == 0
+    assert took < IDLE_GRACE
+
+
+def test_worker_finishes_what_it_has_begun_and_gives_back_the_rest(start_worker, rabbitmq, order):
+    worker = start_worker(rabbitmq.url(), "--concurrency", 1, "--prefetch", 10)
+    worker.wait_for("Consuming")
+    order(1, 0.5)
+    order(2)
+    order(3)
+    worker.wait_for("handling 1")
+
+    assert worker.stop() == 0
+    assert [message.body for message in rabbitmq.drain("worker-done")] == [b'{"done":1}']
+    assert rabbitmq.count("worker-orders") == 2
+
+
+def test_handlers_that_outlive_the_limit_are_cut_off_and_told(start_worker, rabbitmq, order):
+    worker = start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT)
+    worker.wait_for("Consuming")
+    for number in range(3):
+        order(number, 30 if number else 0.5)
+    worker.wait_for("handling", count=3)
+
+    code, took = worker.time_stop()
+
+    assert code == 3
+    assert LIMIT <= took < LIMIT + GRACE
+    cut_off = [line for line in worker.lines if "state=cut-off" in line]
+    assert len(cut_off) == 2
+    for number in (1, 2):
+        assert any(f"queue=worker-orders message_id=order-{number} " in line for line in cut_off)
+    assert [message.body for message in rabbitmq.drain("worker-done")] == [b'{"done":0}']
+    assert rabbitmq.count("worker-orders") == 2
+
+
+def test_nothing_is_finished_twice(start_worker, rabbitmq, order):
+    """The handlers end about when the first worker does: some before, some never."""
+    workers = [start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT) for _ in range(2)]
+    for worker in workers:
+        worker.wait_for("Consuming")
+    for number in range(20):
+        order(number, LIMIT / 2 + number / 20)
+    workers[0].wait_for("handling", count=8)
+
+    workers[0].stop()
+    deadline = time.monotonic() + 20
+    while len(handled(workers)) < 20:
+        assert time.monotonic() < deadline, handled(workers)
+
+    assert workers[1].stop() == 0
+    assert sorted(handled(workers)) == sorted(range(20))
+    assert rabbitmq.count("worker-orders") == 0
+
+
+def handled(workers):
+    lines = [line for worker in workers for line in list(worker.lines)]
+    return [int(line.split()[1]) for line in lines if line.startswith("handled ")]
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_coroutine_that_outlives_the_limit_is_cut_off(start_worker, rabbitmq, order, blocking):
+    """Also one that blocks the loop, which could not even hear the signal."""
+    worker = start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT)
+    worker.wait_for("Consuming")
+    order(1, 30, "worker-async", blocking=blocking)
+    worker.wait_for("handling 1")
+
+    code, took = worker.time_stop()
+
+    assert code == 3
+    assert LIMIT <= took < LIMIT + GRACE
+    assert "queue=worker-async message_id=order-1 state=cut-off" in worker.output
+    assert rabbitmq.count("worker-async") == 1
+
+
+def test_second_signal_hurries(start_worker, rabbitmq, order):
+    worker = start_worker(rabbitmq.url())
+    worker.wait_for("Consuming")
+    order(1, 30)
+    worker.wait_for("handling 1")
+    worker.send(signal.SIGTERM)
+    worker.wait_for("state=stopping reason='SIGTERM'")
+
+    code, took = worker.time_stop()
+
+    assert code == 3
+    assert took < GRACE
+    assert "message_id=order-1 state=cut-off" in worker.output
+    assert rabbitmq.count("worker-orders") == 1
+
+
+def test_handler_that_exits_stops_the_worker(start_worker, rabbitmq, order):
+    worker = start_worker(rabbitmq.url())
+    worker.wait_for("Consuming")
+    order(1, 1.0)
+    worker.wait_for("handling 1")
+
+    rabbitmq.publish(b"exit", "worker-ends")
+
+    assert worker.wait() == 0
+    assert "reason='a handler raised SystemExit'" in worker.output
+    assert "handled 1" in worker.output
+
+
+def test_thread_that_does_not_end_does_not_keep_the_process(start_worker, rabbitmq, queues):
+    worker = start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT)
+    worker.wait_for("Consuming")
+    rabbitmq.publish(b"hang", "worker-ends")
+    worker.wait_for("handled hang")
+
+    code, took = worker.time_stop()
+
+    assert code == 3
+    assert took < LIMIT + GRACE
+
+
+def test_output_that_nobody_reads_does_not_keep_the_process(start_worker, rabbitmq, queues):
+    worker = start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT)
+    worker.wait_for("Consuming")
+    with worker.reading:
+        rabbitmq.publish(b"flood", "worker-ends")
+        worker.wait_until_output_is_full()
+
+        worker.send(signal.SIGTERM)
+        began = time.monotonic()
+        code = worker.process.wait(20)
+        took = time.monotonic() - began
+
+    assert code == 3
+    assert took < LIMIT + GRACE
+
+
+# Options
+
+
+def test_concurrency_bounds_what_runs_at_once(start_worker, rabbitmq, order):
+    worker = start_worker(rabbitmq.url(), "--concurrency", 1)
+    worker.wait_for("Consuming")
+    for number in range(3):
+        order(number, 0.1)
+
+    worker.wait_for("handled", count=3)
+
+    words = [line.split()[0] for line in worker.lines if line.startswith("handl")]
+    assert words == ["handling", "handled"] * 3
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "queues_consumed"),
+    [
+        (["--queues", "worker-orders,worker-async"], "worker-async, worker-orders"),
+        (["--exclude-queues", "worker-orders", "--exclude-queues", "worker-ends"], "worker-async"),
+    ],
+)
+def test_only_some_queues_are_consumed(start_worker, rabbitmq, queues, arguments, queues_consumed):
+    worker = start_worker(rabbitmq.url(), *arguments)
+
+    worker.wait_for(f"Consuming from broker 'default': {queues_consumed}\n")
+
+    assert worker.stop() == 0
+
+
+def test_worker_ends_once_it_has_handled_so_many_messages(start_worker, rabbitmq, order):
+    for_start = start_worker(rabbitmq.url())
+    for_start.wait_for("Consuming")
+    for_start.stop()
+    for number in range(60):
+        order(number, 0.02)
+
+    worker = start_worker(rabbitmq.url(), "--max-messages", 20, "--concurrency", 2)
+
+    assert worker.wait() == 0
+    assert "messages were handled (--max-messages 20)" in worker.output
+    count = len(handled([worker]))
+    assert 20 <= count < 40
+    assert rabbitmq.count("worker-orders") == 60 - count
+
+
+def test_worker_ends_once_it_uses_too_much_memory(start_worker, rabbitmq, queues):
+    worker = start_worker(rabbitmq.url(), "--max-memory", 1)
+
+    assert worker.wait() == 0
+    assert "MB are in use (--max-memory 1)" in worker.output
+
+
+def test_several_brokers_are_consumed(start_worker, rabbitmq, order, tmp_path):
+    rabbitmq.ctl("add_vhost", "audit")
+    rabbitmq.ctl("set_permissions", "-p", "audit", "guest", ".*", ".*", ".*")
+    write_project(
+        tmp_path,
+        TWO_ROUTERS,
+        settings="FASTSTREAM['audit'] = {'URL': os.environ['AUDIT_URL']}",
+    )
+    env = {"AUDIT_URL": rabbitmq.url(vhost="audit")}
+    try:
+        worker = start_worker(rabbitmq.url(), env=env)
+        worker.wait_for("Consuming from broker 'default': worker-orders")
+        worker.wait_for("Consuming from broker 'audit': worker-orders")
+
+        order(1)
+
+        worker.wait_for("default {'id': 1")
+        assert worker.stop() == 0
+
+        worker = start_worker(rabbitmq.url(), "--broker", "audit", env=env)
+        worker.wait_for("Consuming from broker 'audit'")
+        assert worker.stop() == 0
+        assert "'default'" not in worker.output
+    finally:
+        rabbitmq.ctl("delete_vhost", "audit")
+
+
+TWO_ROUTERS = """
+from faststream.rabbit import RabbitRouter
+from faststream_django.worker import broker_router
+
+router, audit = RabbitRouter(), broker_router("audit")
+
+@router.subscriber("worker-orders")
+def handle(order: dict):
+    print("default", order, flush=True)
+
+@audit.subscriber("worker-orders")
+def handle_audit(order: dict):
+    print("audit", order, flush=True)
+"""

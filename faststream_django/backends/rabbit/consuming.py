@@ -104,6 +104,7 @@ class ConsumingSession(Link):
         self._kept: dict[SubscriberChannel, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        self._probing: Any = None
         connection.closing.add_done_callback(self._on_close)
         subscribers.session = self
 
@@ -141,6 +142,19 @@ class ConsumingSession(Link):
                 for subscription in tuple(planned.subscriptions)
             )
         )
+
+    async def probe(self) -> None:
+        """Return once the broker has answered a question, or the connection is gone."""
+        try:
+            if self._probing is None or self._probing.is_closed:
+                self._probing = await self._connection.open_consuming_channel()
+            await self._probing.basic_qos(prefetch_count=1)
+        except (ConnectionError, AMQPError, ChannelInvalidStateError):
+            return
+        except asyncio.CancelledError:  # aiormq's word for a lost connection, too
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
 
     # LiveSession
 
