@@ -46,7 +46,7 @@ class Handling:
         self._done = _Memory(MOST_REMEMBERED)
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._loop = asyncio.get_running_loop()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
         self.handled = 0
         """How many handlers have ended."""
 
@@ -77,7 +77,7 @@ class Handling:
 
     def stop(self) -> None:
         """Begin nothing any more."""
-        self._is_stopping = True
+        self._stopping.set()
 
     def give_back(self, subscription: Subscription) -> None:
         """Give back what has not begun of a subscription, once the broker sends no more of it."""
@@ -115,7 +115,7 @@ class Handling:
         return places
 
     def _begin(self, places: _Places) -> None:
-        while not self._is_stopping and (delivery := places.next()) is not None:
+        while not self._stopping.is_set() and (delivery := places.next()) is not None:
             key = delivery.key
             if key is not None:
                 self._running.setdefault(key, delivery)
@@ -132,7 +132,7 @@ class Handling:
             places.free += 1
             self._begin(places)
 
-        note_place(leave)
+        note_place(leave, self._stopping)
         try:
             await delivery.subscription.consume(delivery.incoming())
         except asyncio.CancelledError:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 
-__all__ = ["leave_place", "note_place"]
-
-_leave: ContextVar[Callable[[], None] | None] = ContextVar("faststream_django_leave_place", default=None)
+__all__ = ["leave_place", "note_place", "pause"]
 
 
-def note_place(leave: Callable[[], None]) -> None:
-    """Note how the handler of this task gives up its place; called at most once."""
-    _leave.set(leave)
+@dataclass(slots=True)
+class _Place:
+    leave: Callable[[], None]
+    stopping: asyncio.Event
+    is_left: bool = False
+
+
+_place: ContextVar[_Place | None] = ContextVar("faststream_django_place", default=None)
+
+
+def note_place(leave: Callable[[], None], stopping: asyncio.Event) -> None:
+    """Note how this task gives up its place, and what is set when its worker stops."""
+    _place.set(_Place(leave, stopping))
 
 
 def leave_place() -> None:
-    """Let another handler run: that of this task has ended, and only its message is not settled yet."""
-    leave = _leave.get()
-    if leave is not None:
-        _leave.set(None)
-        leave()
+    """Let another handler run: that of this task has ended. May be called several times."""
+    place = _place.get()
+    if place is not None and not place.is_left:
+        place.is_left = True
+        place.leave()
+
+
+async def pause(seconds: float) -> None:
+    """Wait, but no longer than until the worker stops."""
+    place = _place.get()
+    stopping = asyncio.Event() if place is None else place.stopping
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()

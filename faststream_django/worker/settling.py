@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from faststream_django.worker.helper_queues import (
     dead_letter_queue,
     retry_queue,
 )
-from faststream_django.worker.places import leave_place
+from faststream_django.worker.places import leave_place, pause
 from faststream_django.worker.replies import error_reply
 from faststream_django.worker.retrying import delay, policy_of
 from faststream_django.worker.verdicts import describe, reason_of
@@ -149,7 +148,7 @@ class Settler:
 
     async def _give_back(self, case: _Case, why: Exception) -> None:
         logger.error("%s goes back to its queue in %g s: %s", case.name, GIVE_BACK_PAUSE, why)
-        await asyncio.sleep(GIVE_BACK_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311
+        await pause(GIVE_BACK_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311
         await _settle(case.raw.nack)
 
 

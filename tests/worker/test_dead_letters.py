@@ -1,5 +1,7 @@
 """Handing a message over to a queue that is full, missing, refused or away: nothing is lost, others go on."""
 
+import time
+
 import pytest
 from faststream.rabbit import RabbitQueue, RabbitRouter
 
@@ -330,3 +332,22 @@ def test_many_that_fail_at_once_are_all_kept(site, kind):
 
     assert sorted(each.body for each in dead) == sorted(b"bad %d" % number for number in range(100))
     assert len(calls.seen) == 200
+
+
+# The end
+
+
+def test_worker_that_stops_gives_back_at_once_what_waits_for_that(rabbit, monkeypatch):
+    monkeypatch.setattr("faststream_django.worker.settling.GIVE_BACK_PAUSE", 60.0)
+    rabbit.configure(WORKER=NEVER)
+    rabbit.declare(rabbit.dead_letters, **FULL)
+    rabbit.publish(b"old", rabbit.dead_letters)
+    bad, _ = consume(rabbit)
+    rabbit.publish(b"bad")
+    bad.wait()
+    began = time.monotonic()
+
+    rabbit.stop_consuming()
+
+    assert time.monotonic() - began < 3
+    eventually(lambda: rabbit.count(rabbit.name) == 1)
