@@ -63,8 +63,9 @@ def test_handler_that_fails_three_times_then_succeeds(site, caplog, kind):
     calls.wait(4)
 
     assert calls.seen == ["order"] * 4
-    for gap, step in zip(calls.gaps, [0.5, 1.0, 2.0], strict=True):
-        assert 0.8 * step <= gap <= 1.2 * step + BUSY
+    # The first one connects the publisher too.
+    for gap, step, busy in zip(calls.gaps, [0.5, 1.0, 2.0], [4 * BUSY, BUSY, BUSY], strict=True):
+        assert 0.8 * step <= gap <= 1.2 * step + busy
     told = errors(caplog)
     assert [(each.queue, each.message_id, each.attempt) for each in told] == [
         (site.name, "m-1", attempt) for attempt in (1, 2, 3)
