@@ -8,6 +8,7 @@ from benchmarks.bar import Bar, Figures, NotRun, Verdict, rate_over, time_over
 from benchmarks.contenders import OURS
 from benchmarks.contest import Rows
 from benchmarks.outbox_bars import OUTBOX_BARS
+from benchmarks.request_scenarios import REQUEST_BARS
 from benchmarks.scenarios import THREADS, thread_label
 
 __all__ = ["verdicts"]
@@ -151,4 +152,5 @@ BARS = (
         measure=_last_step,
     ),
     *OUTBOX_BARS,
+    *REQUEST_BARS,
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from benchmarks.contenders import OURS
 from benchmarks.outbox_scenarios import outbox_scenarios
+from benchmarks.request_scenarios import request_scenarios
 from benchmarks.scenario import UNITS, Scenario
 from benchmarks.workload import Workload
 
@@ -45,6 +46,7 @@ def scenarios(*, is_quick: bool, most: int) -> list[Scenario]:
         _size("1 MB", 1_000_000, max(5, int(30 * part))),
         *_growth(part, most),
         *outbox_scenarios(part),
+        *request_scenarios(part),
     ]
 
 

@@ -27,6 +27,8 @@ class Workload:
     """Threads, tasks, or the messages that may be in flight together."""
     pause: float = 0.0
     """Seconds between two calls, where nothing of one is to be under way during the next."""
+    handler_seconds: float = 0.0
+    """How long the handler of a request takes."""
     size: int = 100
     """Bytes of the JSON body."""
     is_encoded: bool = False

@@ -26,6 +26,8 @@ class Entrant:
     """Whether it needs a database of PostgreSQL."""
     is_silent: bool = False
     """Whether it publishes nothing, to show what the rest costs."""
+    is_asking: bool = False
+    """Whether it waits for replies, which prove its work: what the broker saw does not count."""
     lacks: tuple[str, ...] = ()
     """The guarantees that it cannot give, which its title must say."""
 
@@ -38,8 +40,24 @@ class Entrant:
 
     def published(self, messages: int) -> int:
         """Return how many of the messages of a workload reach the broker."""
-        return 0 if self.is_silent else messages
+        return 0 if self.is_silent or self.is_asking else messages
 
+
+_REQUESTS = tuple(
+    Entrant(
+        name=name,
+        title=title,
+        path=f"requests:{path}",
+        kind=kind,
+        is_asking=True,
+        lacks=("is_confirmed", "is_persistent"),
+    )
+    for name, title, path, kind in (
+        ("request", f"{OURS}, request()", "OurRequests", "ours"),
+        ("pika_request", "pika, a connection a thread", "PikaRequests", "peer"),
+        ("faststream_request", "FastStream's request()", "FastStreamRequests", "peer"),
+    )
+)
 
 _TRANSACTIONS = tuple(
     Entrant(name=name, title=title, path=f"outbox:{path}", kind=kind, has_database=True, is_silent=is_silent)
@@ -123,6 +141,7 @@ ENTRANTS = {
             lacks=("is_confirmed", "is_mandatory"),
         ),
         *_TRANSACTIONS,
+        *_REQUESTS,
         Entrant(
             name="publish_many",
             title="limit: publish_many()",

@@ -18,6 +18,7 @@ from faststream_django.publishing.outgoing import (
     encode,
     refuse_unknown,
     requests_spelled_out,
+    target,
 )
 from faststream_django.publishing.verbs import refuse_foreign_loop, refuse_in_event_loop
 from faststream_django.registry import brokers
@@ -99,19 +100,23 @@ def _encode(
             raise TypeError(f"request() takes no {name}=. {OURS[name]}")
     refuse_unknown(options, RequestOptions)
     given = cast("PublishOptions", options)
-    if not isinstance(message, Message) and options.get("persist") is None:
-        given = {**given, "persist": False}  # its reply cannot outlive the broker either
-    outgoing = encode(message, queue, exchange, given)
-    timeout = broker_settings(outgoing.broker).timeout if outgoing.timeout is None else outgoing.timeout
-    expiration = outgoing.message.expiration
-    encoded = replace(
-        outgoing.message,
-        correlation_id=str(uuid4()),
-        mandatory=True,
-        # Nobody waits for what a handler would do later.
-        expiration=min(timeout, MAX_EXPIRATION) if expiration is None else expiration,
-    )
-    return Outgoing(encoded, outgoing.broker, timeout)
+    alias, timeout = target(given)
+    if timeout is None:
+        timeout = broker_settings(alias).timeout
+    correlation_id = str(uuid4())
+    expiration = min(timeout, MAX_EXPIRATION)  # nobody waits for what a handler would do later
+    if isinstance(message, Message):
+        ready = encode(message, queue, exchange, given).message
+        if ready.expiration is not None:
+            expiration = ready.expiration
+        ready = replace(ready, correlation_id=correlation_id, mandatory=True, expiration=expiration)
+        return Outgoing(ready, alias, timeout)
+    given = {**given, "correlation_id": correlation_id, "mandatory": True}
+    if given.get("expiration") is None:
+        given["expiration"] = expiration
+    if given.get("persist") is None:
+        given["persist"] = False  # its reply cannot outlive the broker either
+    return Outgoing(encode(message, queue, exchange, given).message, alias, timeout)
 
 
 def _as_announced(error: PublishError) -> PublishError | None:
