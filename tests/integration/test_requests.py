@@ -1,5 +1,6 @@
 """Requests and their replies on a real connection, through the wire and as aiormq does it."""
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -20,6 +21,7 @@ from faststream_django.exceptions import (
     RequestTimeout,
     TooManyInFlight,
 )
+from faststream_django.loop import loop_thread
 from tests.responders import Responder
 
 
@@ -244,11 +246,12 @@ def test_stop_waits_for_replies(connection, queue, respond, threads):
     answer = threads.submit(connection.request, ask(queue), 20.0)
     [request] = responder.take()
 
-    stopping = threads.submit(connection.stop, 10.0)
+    wait = connection.begin_stop(10.0)
+    loop_thread.run(asyncio.sleep, 0.2, timeout=5.0)  # a stop that does not wait would be over
     responder.reply(request)
 
     assert answer.result().message.body == b"x"
-    stopping.result()
+    wait()
 
 
 def test_stop_tells_what_is_not_answered(connection, queue, respond, threads):

@@ -292,6 +292,7 @@ def test_reply_that_nobody_waits_for_does_not_reject_handled_work(memory, replyi
     [record] = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert record.levelname == "WARNING"
     assert "queue='in' correlation_id='c-1' state=reply-lost" in record.getMessage()
+    assert "nobody waits for it any more" in record.getMessage()
 
 
 def test_value_that_cannot_be_a_reply_is_told_to_the_requester(replying, caplog):

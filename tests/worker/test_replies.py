@@ -58,3 +58,13 @@ def test_lost_error_reply_is_logged_and_not_raised(server, caplog, reply_to):
     assert record.levelname == "WARNING"
     assert "queue='prices' correlation_id='c-1' state=reply-lost" in record.getMessage()
     assert "secret" not in caplog.text
+
+
+def test_error_reply_in_an_outage_is_logged_and_not_raised(server, settings, caplog):
+    settings.FASTSTREAM = {"default": {**settings.FASTSTREAM["default"], "TIMEOUT": 0.1}}
+    server.stop()
+
+    with caplog.at_level(logging.WARNING, "faststream_django.worker"):
+        asyncio.run(error_reply("default", request_for("answers"), ValueError()))
+
+    assert "state=reply-lost reason='message" in caplog.text
