@@ -68,6 +68,7 @@ class RunningLoop:
         self.inbox: deque[Call[Any]] = deque()
         self._wakeup = Wakeup(self.loop, self.drain)
         self.under_way: set[Call[Any]] = set()
+        self.first_closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closers: dict[Callable[[], Awaitable[None]], float] = {}
         self.closed = False
         self._left_alone = False
@@ -260,7 +261,8 @@ class RunningLoop:
 
     async def shut_down(self) -> None:
         """Let the closers finish what is in flight, then cancel whatever is left."""
-        await asyncio.gather(*(closer() for closer in self.closers), return_exceptions=True)
+        for closers in (self.first_closers, self.closers):
+            await asyncio.gather(*(closer() for closer in closers), return_exceptions=True)
         self.closed = True
         deadline = self.loop.time() + CANCEL_TIMEOUT
         # Again and again: drivers begin tasks when others of theirs are cancelled.
@@ -274,7 +276,8 @@ class RunningLoop:
     @property
     def shut_down_timeout(self) -> float:
         """The seconds that shut_down() may take."""
-        return max(self.closers.values(), default=0.0) + CANCEL_TIMEOUT
+        longest = (max(closers.values(), default=0.0) for closers in (self.first_closers, self.closers))
+        return sum(longest, CANCEL_TIMEOUT)
 
     def end(self) -> None:
         """Stop the loop within a bound; a loop that is blocked is left to its daemon thread."""

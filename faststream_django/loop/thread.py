@@ -43,6 +43,8 @@ class LoopThread:
         self._name = name
         self._lock = threading.Lock()
         self._running: RunningLoop | None = None
+        # One that stop() has taken: what its closers wait for may still call it, on its own thread.
+        self._stopping: RunningLoop | None = None
         self._hooked = False
         self._exiting = False
 
@@ -53,7 +55,9 @@ class LoopThread:
     def is_current(self) -> bool:
         """Tell whether the caller is on the loop thread, where waiting for the loop would never end."""
         running = self._running
-        return running is not None and running.thread_id == running.threads.get_ident()
+        if running is not None:
+            return running.thread_id == running.threads.get_ident()
+        return self._stopping_here() is not None
 
     def start(self) -> None:
         """Start the thread if it does not run in this process; raise LoopStopped during exit."""
@@ -117,24 +121,28 @@ class LoopThread:
                 "This is the loop thread: waiting for it here would never end. Await the async form."
             )
 
-    def add_closer(self, closer: Callable[[], Awaitable[None]], timeout: float) -> None:
+    def add_closer(
+        self, closer: Callable[[], Awaitable[None]], timeout: float, *, first: bool = False
+    ) -> None:
         """Have `closer` awaited, for `timeout` seconds at most, before the loop stops.
 
-        Called on the loop thread.
+        Called on the loop thread. Those that are `first` have ended before the others begin.
         What the closer refers to lives as long as the loop, also in a forked child, where nothing of
         it is closed or freed.
         """
         running = self._running
         if running is not None:
-            running.closers[closer] = timeout
+            closers = running.first_closers if first else running.closers
+            closers[closer] = timeout
 
     def remove_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
         running = self._running
         if running is not None:
             running.closers.pop(closer, None)
+            running.first_closers.pop(closer, None)
 
     def stop(self) -> None:
-        """Await the closers for the longest of their times, cancel the rest, end the thread.
+        """Await the closers within their times, cancel the rest, end the thread.
 
         The next call starts a new one. Does nothing where no thread was started, as in a forked child.
         """
@@ -142,8 +150,15 @@ class LoopThread:
             raise RuntimeError("The loop thread cannot stop itself.")
         with self._lock:
             running, self._running = self._running, None
-        if running is None or running.pid != os.getpid():
-            return
+            if running is None or running.pid != os.getpid():
+                return
+            self._stopping = running
+        try:
+            self._shut_down(running)
+        finally:
+            self._stopping = None
+
+    def _shut_down(self, running: RunningLoop) -> None:
         call: ThreadCall[None] = ThreadCall(
             CoroutineJob(running.shut_down, ()), running, running.new_call_lock()
         )
@@ -167,6 +182,9 @@ class LoopThread:
         running = self._running
         if running is not None and running.pid == os.getpid() and not sys.is_finalizing():
             return running
+        stopping = self._stopping_here()
+        if stopping is not None:
+            return stopping
         with self._lock:
             if self._running is not None and self._running.pid != os.getpid():
                 # A fork without Python's hooks, as uWSGI's own.
@@ -185,6 +203,13 @@ class LoopThread:
                 return contextvars.Context().run(self._start, threads)
             except RuntimeError as error:  # Python 3.12 has no new thread in a function of atexit
                 raise LoopStopped(f"no loop thread can be started: {error}") from None
+
+    def _stopping_here(self) -> RunningLoop | None:
+        """Return the loop that stops, on its own thread."""
+        stopping = self._stopping
+        if stopping is None or stopping.pid != os.getpid():
+            return None
+        return stopping if stopping.thread_id == stopping.threads.get_ident() else None
 
     def _start(self, threads: Threads) -> RunningLoop:
         running = self._running = RunningLoop(threads, self._name, self._forget)
@@ -242,6 +267,7 @@ class LoopThread:
 
         The selector is shared with the parent, and its __del__ would unregister the parent's sockets.
         """
+        self._stopping = None  # a thread that the child does not have was about to end it
         if self._running is not None:
             self._running.leave_alone()
             self._running = None

@@ -75,7 +75,8 @@ class _Consumption:
             self.broker = build_broker(self.settings, routers, self.threads)
             self.connection = await attach(self.server, self.broker)
             if loop_thread.is_current():
-                loop_thread.add_closer(self.finish, self.settings.shutdown_timeout)
+                # First: what the handlers publish goes through the connections that are closed after it.
+                loop_thread.add_closer(self.finish, self.settings.shutdown_timeout, first=True)
 
     async def finish(self) -> None:
         """Take no more messages, and let the handlers that run come to their end."""

@@ -21,9 +21,8 @@ from faststream_django.backends.rabbit.incoming import incoming
 from faststream_django.exceptions import InvalidMessage
 from faststream_django.messages.message import Message
 from faststream_django.messages.reply import failure_of
-from faststream_django.publishing.announcements import aannounce
 from faststream_django.registry import brokers
-from faststream_django.worker.replies import logger, send_reply, tell_failure
+from faststream_django.worker.replies import announce_published, logger, send_reply, tell_failure
 
 if TYPE_CHECKING:
     from fast_depends.library.serializer import SerializerProto
@@ -72,7 +71,7 @@ class WorkerProducer(AioPikaFastProducer):
             return
         message = await self._encode(cmd, persist=True)
         await brokers[self._settings.alias].asend(message, cmd.timeout, processed=True)
-        await aannounce(message, self._settings.alias)
+        await announce_published(message, self._settings.alias)
 
     async def request(self, cmd: RabbitPublishCommand) -> IncomingMessage:
         """Return the reply; raise PublishError otherwise. See faststream_django.arequest()."""
@@ -80,7 +79,7 @@ class WorkerProducer(AioPikaFastProducer):
         given = await self._encode(cmd, persist=bool(cmd.message_options.get("persist")))
         message = replace(given, correlation_id=str(uuid4()), mandatory=True)
         reply = await brokers[alias].arequest(message, cmd.timeout, processed=True)
-        await aannounce(message, alias)
+        await announce_published(message, alias)
         failure = failure_of(reply.message, message, alias)
         if failure is not None:
             raise failure

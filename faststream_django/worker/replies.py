@@ -19,7 +19,7 @@ from faststream_django.registry import brokers
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
 
-__all__ = ["error_reply", "send_reply", "tell_failure"]
+__all__ = ["announce_published", "error_reply", "send_reply", "tell_failure"]
 
 logger = logging.getLogger("faststream_django.worker")
 
@@ -83,9 +83,17 @@ async def send_reply(alias: str, reply: Message, *, queue: str, timeout: float |
     except PublishError as error:
         _log_loss(alias, queue, reply.correlation_id, str(error))
     else:
-        await aannounce(reply, alias)
+        await announce_published(reply, alias)
         return True
     return False
+
+
+async def announce_published(message: Message, alias: str) -> None:
+    """Send message_published; what hinders that is logged, as the message is where it should be."""
+    try:
+        await aannounce(message, alias)
+    except Exception:  # no thread for a receiver that is a plain function: the process is ending
+        logger.exception("broker=%s message_id=%s state=not-announced", alias, message.message_id)
 
 
 def _log_loss(alias: str, queue: str, correlation_id: str | None, reason: str) -> None:

@@ -329,6 +329,44 @@ def test_work_that_a_closer_waits_for_is_finished(thread):
     assert call.wait(0) == "confirmed"
 
 
+@pytest.mark.parametrize("first_one_is_added", ["first", "last"])
+def test_first_closers_have_ended_before_the_others_begin(thread, first_one_is_added):
+    order = []
+
+    async def finish():
+        await asyncio.sleep(0)
+        order.append("finished")
+
+    async def close():
+        order.append("closed")
+
+    async def prepare():
+        for closer in (finish, close) if first_one_is_added == "first" else (close, finish):
+            thread.add_closer(closer, 1.0, first=closer is finish)
+
+    thread.run(prepare, timeout=SOON)
+    thread.stop()
+
+    assert order == ["finished", "closed"]
+
+
+def test_what_a_closer_waits_for_may_call_the_loop_that_stops(thread):
+    called = []
+
+    async def close():
+        called.append(thread.is_current())
+        called.append(await arun(thread, identify, timeout=SOON))
+
+    async def prepare():
+        thread.add_closer(close, 1.0)
+        return threading.get_ident()
+
+    loop_thread_id = thread.run(prepare, timeout=SOON)
+    thread.stop()
+
+    assert called == [True, loop_thread_id]
+
+
 def test_a_removed_closer_is_not_awaited(thread):
     closed = []
 

@@ -299,6 +299,54 @@ def test_handler_that_runs_when_the_process_ends_comes_to_its_end(run_script, sh
     assert (result.returncode, result.stdout, result.stderr) == (0, "handled\n", "")
 
 
+def test_handler_that_runs_when_the_process_ends_publishes_what_it_returns(run_script, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "subscribers.py").write_text(
+        f"""{ROUTER}
+import asyncio
+
+@router.subscriber("orders")
+@router.publisher("bills")
+async def handle(body: str):
+    arrived.release()
+    await asyncio.sleep(0.3)
+    return body
+"""
+    )
+
+    result = run_script(
+        """
+        import sys
+        import django
+        from django.conf import settings
+
+        sys.path.insert(0, "")
+        settings.configure(
+            INSTALLED_APPS=["shop"],
+            FASTSTREAM={"default": {"URL": "memory://", "QUEUES": {"bills": {}}}},
+        )
+        django.setup()
+        from faststream_django import publish
+        from faststream_django.signals import message_published
+        from faststream_django.worker.in_process import consume_in_process
+
+        async def tell(sender, message, **kwargs):
+            print(message.destination, flush=True)
+
+        message_published.connect(tell)
+        consume_in_process()
+        publish("order", "orders")
+        from shop.subscribers import arrived
+        assert arrived.acquire(timeout=5)
+        """,
+        timeout=8,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["queue 'orders'", "queue 'bills'"]
+
+
 def test_subscribers_run_in_a_forked_child_too(run_script, shop):
     shop()
 

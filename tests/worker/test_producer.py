@@ -23,6 +23,7 @@ from faststream_django.exceptions import (
 )
 from faststream_django.loop import loop_thread
 from faststream_django.signals import message_failed, message_published
+from faststream_django.worker import replies
 from faststream_django.worker.broker import build_broker
 from faststream_django.worker.consumer import Consumer
 from tests.waiting import wait_until
@@ -153,6 +154,17 @@ def test_publish_is_announced_and_its_failure_is_not(memory):
         signal.disconnect(receive)
 
     assert heard == [(message_published, "x")]
+
+
+def test_publish_that_cannot_be_announced_is_not_a_failed_one(memory, monkeypatch, caplog):
+    async def fail(message, alias):
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr(replies, "aannounce", fail)
+    published()
+
+    assert len(memory.drain("done")) == 1
+    assert "state=not-announced" in caplog.text
 
 
 # From handlers
