@@ -4,6 +4,7 @@ A worker runs them on RabbitMQ; on the embedded broker the process that publishe
 """
 
 from faststream_django.worker.discovery import broker_router
+from faststream_django.worker.retrying import retry
 from faststream_django.worker.transactions import transaction
 
-__all__ = ["broker_router", "transaction"]
+__all__ = ["broker_router", "retry", "transaction"]

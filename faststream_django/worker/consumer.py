@@ -90,6 +90,7 @@ class Consumer:
         """
         from faststream_django.backends.rabbit.consuming import ConsumingConnector
         from faststream_django.backends.rabbit.consuming_objects import SubscriberConnection
+        from faststream_django.worker.failures import tell_missing_queues
 
         self._handling = Handling(self.settings.worker.concurrency, lambda each: is_threaded(each.subscriber))
         self._subscribers = SubscriberConnection(
@@ -105,6 +106,7 @@ class Consumer:
         except BaseException:
             await self.close()
             raise
+        await tell_missing_queues(self.broker, self._wants)
 
     def stop_taking(self) -> None:
         """Take no more messages, and give back those that have not begun. May be called several times."""

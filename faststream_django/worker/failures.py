@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from faststream._internal.middlewares import BaseMiddleware
 from faststream.message.source_type import SourceType
 from faststream.response.publish_type import PublishType
 
+from faststream_django.worker.cases import Delivery
 from faststream_django.worker.copies import restore
 from faststream_django.worker.headers import QUEUE
-from faststream_django.worker.settling import Delivery, Settler
+from faststream_django.worker.settling import Settler
 from faststream_django.worker.source import queue_name
 from faststream_django.worker.verdicts import BodyTooLarge
 
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from aio_pika import IncomingMessage
     from faststream._internal.context.repository import ContextRepo
     from faststream.message import StreamMessage
+    from faststream.rabbit import RabbitBroker
+    from faststream.rabbit.subscriber import RabbitSubscriber
     from faststream.response import PublishCommand
 
     from faststream_django.conf.entries import BrokerSettings
 
-__all__ = ["FailurePolicy"]
+__all__ = ["FailurePolicy", "tell_missing_queues"]
 
 logger = logging.getLogger("faststream_django.worker")
 
@@ -52,6 +55,22 @@ class FailurePolicy:
             return BaseMiddleware(msg, context=context)
         return _Watch(Delivery(msg, subscriber), context, self._settler, self._most_bytes)
 
+    async def tell_missing_queues(self, subscribers: Iterable[RabbitSubscriber]) -> None:
+        """Log what somebody has to create for these subscribers, where it is not declared here."""
+        await self._settler.tell_missing_queues(filter(self._settler.is_asked, subscribers))
+
+
+async def tell_missing_queues(broker: RabbitBroker, wants: Callable[[str], bool]) -> None:
+    """Log what somebody has to create for the subscribers of the queues that are wanted."""
+    subscribers = [
+        each
+        for each in cast("list[RabbitSubscriber]", broker.subscribers)
+        if each.calls and wants(queue_name(each))
+    ]
+    for middleware in broker.middlewares:
+        if isinstance(middleware, FailurePolicy):
+            await middleware.tell_missing_queues(subscribers)
+
 
 class _Watch(BaseMiddleware[Any, Any]):
     """Looks on while one message is handled."""
@@ -73,7 +92,9 @@ class _Watch(BaseMiddleware[Any, Any]):
         if msg.source_type is SourceType.RESPONSE:
             return await call_next(msg)
         self._delivery.message, self._delivery.handler = msg, _handler(call_next)
-        if len(self._delivery.raw.body) > self._most_bytes and self._settler.is_asked(self._delivery):
+        if len(self._delivery.raw.body) > self._most_bytes and self._settler.is_asked(
+            self._delivery.subscriber
+        ):
             raise BodyTooLarge(
                 f"the body has {len(self._delivery.raw.body):,} bytes, and MAX_MESSAGE_BYTES allows "
                 f"{self._most_bytes:,}"

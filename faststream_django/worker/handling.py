@@ -58,7 +58,9 @@ class Handling:
     def take(self, delivery: Delivery) -> None:
         """Handle a message, as soon as there is a place."""
         key = delivery.key
-        if delivery.is_redelivered and key is not None:
+        if not delivery.is_redelivered:
+            self._done.discard(key)  # the same was published again, as when a dead letter is replayed
+        elif key is not None:
             if key in self._done:
                 delivery.ack()
                 return
@@ -224,6 +226,10 @@ class _Memory:
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._recent or key in self._older
+
+    def discard(self, key: Hashable) -> None:
+        self._recent.discard(key)
+        self._older.discard(key)
 
     def add(self, key: Hashable) -> None:
         if len(self._recent) >= self._most:

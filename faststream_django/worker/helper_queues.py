@@ -13,12 +13,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from faststream_django.exceptions import DeclarationRefused
+from faststream_django.exceptions import DeclarationError, DeclarationRefused, PublishError
 from faststream_django.registry import brokers
 from faststream_django.worker.source import queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from faststream.rabbit.subscriber import RabbitSubscriber
 
@@ -103,8 +103,9 @@ def dead_letter_queue(queue: ConsumedQueue) -> HelperQueue:
     """Return the queue where the messages lie that nobody will handle by itself again."""
     helper = _helper(queue, f"{queue.name}.dlq")
     if helper.type == "quorum":
-        # RabbitMQ 4 drops a message that was looked at and put back 20 times.
-        return HelperQueue(helper.name, helper.type, {**helper.arguments, "x-delivery-limit": -1})
+        # RabbitMQ 4 drops a message that was looked at and put back 20 times. No limit would be -1 there, but
+        # RabbitMQ 3.10 drops a message of such a queue that is put back for the first time.
+        return HelperQueue(helper.name, helper.type, {**helper.arguments, "x-delivery-limit": 2**31 - 1})
     return helper
 
 
@@ -133,15 +134,42 @@ class HelperQueues:
         async with self._locks[queue.name]:
             if queue.name in self._existing:
                 return
-            reason, until = self._refused.get(queue.name, ("", 0.0))
-            if asyncio.get_running_loop().time() < until:
-                raise HelperQueueRefused(reason)
+            if self.is_refused(queue):
+                raise HelperQueueRefused(self._refused[queue.name][0])
             await self._find_or_declare(queue)
             self._existing.add(queue.name)
+
+    def is_refused(self, queue: HelperQueue) -> bool:
+        """Tell whether the queue was refused a short time ago."""
+        _, until = self._refused.get(queue.name, ("", 0.0))
+        return asyncio.get_running_loop().time() < until
 
     def forget(self, queue: HelperQueue) -> None:
         """Look for the queue again: somebody deleted it."""
         self._existing.discard(queue.name)
+
+    async def tell_missing(self, queues: Iterable[HelperQueue]) -> None:
+        """Log which of these queues do not exist. Without an answer of the broker, nothing."""
+        missing = []
+        for queue in queues:
+            try:
+                reason = await self._declare(queue, passive=True)
+            except (PublishError, DeclarationError) as error:
+                logger.debug(
+                    "broker=%s queue=%r is not looked for: %s", self._settings.alias, queue.name, error
+                )
+                return
+            if reason.startswith(MISSING):
+                missing.append(queue.recipe)
+                self._told.add((queue.name, reason))
+        if missing:
+            logger.error(
+                "broker=%s queues are missing for messages that fail, and DECLARE is %r: none is lost, but "
+                "they hold others up. Create %s.",
+                self._settings.alias,
+                self._settings.declare,
+                "; ".join(missing),
+            )
 
     async def _find_or_declare(self, queue: HelperQueue) -> None:
         # Asked for first, since it may be there with other arguments, and without the right to declare it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from faststream_django.conf.worker import LONGEST_BACKOFF
@@ -13,7 +14,7 @@ from faststream_django.worker.options import RetryPolicy, change_options, handle
 if TYPE_CHECKING:
     from faststream_django.conf.worker import WorkerSettings
 
-__all__ = ["VARIANTS", "delay", "delays", "policy_of", "retry"]
+__all__ = ["VARIANTS", "RetryPlan", "delay", "delays", "plan_of", "retry"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -55,13 +56,22 @@ def retry(
     return note
 
 
-def policy_of(handler: Callable[..., Any] | None, settings: WorkerSettings) -> RetryPolicy:
-    """Return the policy of a handler, or of none in particular, with nothing left to the settings."""
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """A policy with nothing left to the settings."""
+
+    attempts: int
+    backoff: tuple[float, float]
+    on: tuple[type[Exception], ...] = (Exception,)
+
+
+def plan_of(handler: Callable[..., Any] | None, settings: WorkerSettings) -> RetryPlan:
+    """Return how messages of a handler are retried, or of no handler in particular."""
     own = (handler_options(handler).retry if handler is not None else None) or RetryPolicy()
-    return RetryPolicy(
-        attempts=settings.attempts if own.attempts is None else own.attempts,
-        backoff=settings.backoff if own.backoff is None else own.backoff,
-        on=own.on,
+    return RetryPlan(
+        settings.attempts if own.attempts is None else own.attempts,
+        settings.backoff if own.backoff is None else own.backoff,
+        own.on,
     )
 
 

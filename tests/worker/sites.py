@@ -239,6 +239,14 @@ class Rabbit(Site):
             **{name: getattr(message.properties, name) or None for name in names},
         )
 
+    def look(self, queue):
+        """Take the message at the head of a queue, and give it back."""
+        with self.node.channel() as channel:
+            method, _, _ = channel.basic_get(queue)
+            assert method is not None, f"nothing in {queue!r}"
+            channel.basic_nack(method.delivery_tag, requeue=True)
+            eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count)
+
     def stop_consuming(self):
         for consumer in self.consumers:
             self.run(consumer.finish(5.0))

@@ -162,13 +162,36 @@ def test_missing_queues_that_may_not_be_declared_are_told_once_with_their_recipe
     site.publish(b"good")
     good.wait()
 
-    [no_retry] = told(caplog, "Create '" + site.name + ".retry.60000'")
-    assert f"there is no queue '{site.name}.retry.60000', and DECLARE is {declare!r}" in no_retry
-    assert '"x-message-ttl": 60000' in no_retry
-    [no_dead] = told(caplog, f"Create '{site.dead_letters}' (durable, type classic")
-    assert '"x-overflow": "reject-publish"' in no_dead
+    recipes = " ".join(told(caplog, "Create"))
+    assert f"and DECLARE is {declare!r}" in recipes
+    assert recipes.count(f"'{site.name}.retry.60000' (durable, type classic, arguments {{") == 1
+    assert '"x-message-ttl": 60000' in recipes
+    assert recipes.count(f"'{site.dead_letters}' (durable, type classic, arguments {{") == 1
     with pytest.raises(LookupError):
         site.count(site.dead_letters)
+
+
+@pytest.mark.parametrize("declare", [False, "passive"])
+def test_missing_queues_are_told_at_start(rabbit, caplog, declare):
+    rabbit.configure(
+        DECLARE=declare, QUEUES={rabbit.name: {"type": "quorum"}}, WORKER={"ATTEMPTS": 3, "BACKOFF": (1, 60)}
+    )
+    rabbit.declare(rabbit.name, **{"x-queue-type": "quorum"})
+    rabbit.declare(f"{rabbit.name}.retry.1000")
+
+    consume(rabbit)
+
+    [missing] = told(caplog, "missing for messages that fail")
+    assert f"{rabbit.name}.retry.1000" not in missing
+    assert f"'{rabbit.name}.retry.2000' (durable, type quorum" in missing
+    assert f"'{rabbit.name}.dlq' (durable, type quorum" in missing
+    assert f"{rabbit.name}.retry.4000" not in missing
+
+
+def test_nothing_is_told_at_start_where_the_queues_are_declared_when_needed(rabbit, caplog):
+    consume(rabbit)
+
+    assert told(caplog, "missing for messages that fail") == []
 
 
 def test_queue_that_an_operator_has_created_meanwhile_is_used(site, monkeypatch):
@@ -308,6 +331,23 @@ def test_more_headers_than_our_publishers_may_send_are_kept(site):
     assert many.items() <= dead.headers.items()
     assert dead.headers["with\nnewline"] == "1"
     assert "faststream-left-out" not in dead.headers
+
+
+# Kept
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_dead_letter_is_kept_however_often_somebody_looks_at_it(rabbit, kind):
+    """RabbitMQ 4 drops it after 20 times by default, and 3.10 after one with a limit of -1."""
+    rabbit.configure(QUEUES={rabbit.name: {"type": kind}}, WORKER=NEVER)
+    consume(rabbit)
+    rabbit.publish(b"bad")
+    eventually(lambda: not rabbit.is_empty(rabbit.dead_letters))
+
+    for _ in range(25):
+        rabbit.look(rabbit.dead_letters)
+
+    assert len(rabbit.wait_for(rabbit.dead_letters)) == 1
 
 
 # Several

@@ -115,6 +115,27 @@ async def test_copy_of_what_is_done_is_acknowledged():
     assert second.settled == [(7, "ack")]
 
 
+@scenario
+async def test_message_that_was_published_again_is_no_copy_of_what_is_done():
+    """As a dead letter that is replayed: its copy must not be acknowledged before it is handled."""
+    many, first, second, orders = make(), FakeChannel(), FakeChannel(), Wanted()
+    orders.go_on.set()
+    many.take(deliver(orders, first, 1))
+    await turns()
+    orders.go_on.clear()
+
+    many.take(deliver(orders, first, 2))
+    await turns()
+    many.take(deliver(orders, second, 7, redelivered=True))
+    await turns()
+
+    assert orders.begun == ["id", "id"]
+    assert second.settled == []
+    orders.go_on.set()
+    await turns()
+    assert second.settled == [(7, "ack")]
+
+
 @pytest.mark.parametrize(
     "other",
     [

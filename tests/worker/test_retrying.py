@@ -5,8 +5,8 @@ from django.db import OperationalError
 from faststream.rabbit import RabbitRouter
 
 from faststream_django.conf.worker import WorkerSettings
-from faststream_django.worker.options import RetryPolicy, handler_options
-from faststream_django.worker.retrying import delay, delays, policy_of, retry
+from faststream_django.worker.options import handler_options
+from faststream_django.worker.retrying import RetryPlan, delay, delays, plan_of, retry
 
 
 def handle(body): ...
@@ -15,22 +15,22 @@ def handle(body): ...
 def decorated(*arguments, **options):
     def handler(body): ...
 
-    return policy_of(retry(*arguments, **options)(handler), WorkerSettings())
+    return plan_of(retry(*arguments, **options)(handler), WorkerSettings())
 
 
 def test_policy_is_noted_on_the_handler():
     policy = decorated(3, backoff=(0.5, 60), on=(OperationalError, OSError))
 
-    assert policy == RetryPolicy(attempts=3, backoff=(0.5, 60.0), on=(OperationalError, OSError))
+    assert policy == RetryPlan(3, (0.5, 60.0), (OperationalError, OSError))
 
 
 def test_what_is_left_out_is_as_the_settings_say():
     settings = WorkerSettings(attempts=7, backoff=(2.0, 9.0))
 
-    assert policy_of(handle, settings) == RetryPolicy(attempts=7, backoff=(2.0, 9.0))
-    assert policy_of(None, settings) == RetryPolicy(attempts=7, backoff=(2.0, 9.0))
-    assert policy_of(retry(on=OSError)(lambda body: None), settings).attempts == 7
-    assert policy_of(retry(2)(lambda body: None), settings).backoff == (2.0, 9.0)
+    assert plan_of(handle, settings) == RetryPlan(7, (2.0, 9.0))
+    assert plan_of(None, settings) == RetryPlan(7, (2.0, 9.0))
+    assert plan_of(retry(on=OSError)(lambda body: None), settings).attempts == 7
+    assert plan_of(retry(2)(lambda body: None), settings).backoff == (2.0, 9.0)
 
 
 @pytest.mark.parametrize("attempts", [0, 1])

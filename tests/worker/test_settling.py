@@ -146,6 +146,25 @@ def test_result_that_cannot_be_published_is_tried_again_whatever_the_policy_name
     assert site.is_empty(site.dead_letters)
 
 
+def test_result_of_a_request_that_cannot_be_published_is_tried_again_though_the_reply_was_sent(site):
+    site.configure(WORKER={"ATTEMPTS": 10, "BACKOFF": (0.2, 0.2)})
+    results = f"{site.name}-results"
+    router, calls = RabbitRouter(), Calls()
+
+    @router.subscriber(site.name)
+    @router.publisher(results)
+    def handle(body: str) -> str:
+        calls(body)
+        return "result"
+
+    site.consume(router)
+
+    assert asyncio.run(arequest("x", site.name, timeout=10)) == "result"
+    calls.wait(2)
+    site.declare(results)
+    assert [each.body for each in site.wait_for(results)] == [b"result"]
+
+
 # Middlewares
 
 
