@@ -131,6 +131,10 @@ class Handling:
 
     async def _handle(self, delivery: Delivery, places: _Places) -> None:
         def leave() -> None:
+            if not delivery.is_settled:
+                # It has failed and goes elsewhere, from where it may come back as it was: not as a copy of
+                # what is done.
+                delivery.on_settled = self._forget_running
             places.free += 1
             self._begin(places)
 
@@ -160,7 +164,7 @@ class Handling:
 
     def _settled(self, delivery: Delivery) -> None:
         key = delivery.key
-        if not delivery.is_given_back and key is not None:
+        if delivery.is_acked and key is not None:
             self._done.add(key)
         self._forget_running(delivery)
 

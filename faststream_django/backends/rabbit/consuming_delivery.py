@@ -101,9 +101,9 @@ class Delivery:
         return self.outcome is not None
 
     @property
-    def is_given_back(self) -> bool:
-        """Whether it was settled so that it comes again."""
-        return self.outcome is Outcome.REQUEUE
+    def is_acked(self) -> bool:
+        """Whether it was settled because nothing more is to be done with it."""
+        return self.outcome is Outcome.ACK
 
     def incoming(self) -> IncomingMessage:
         """Return the message as FastStream takes it."""
