@@ -6,7 +6,8 @@ import time
 import pytest
 from faststream.rabbit import RabbitRouter
 
-from tests.nodes import RabbitMQNode
+from faststream_django.connection import supervisor
+from tests.nodes import FaultProxy, RabbitMQNode
 from tests.worker.consumers import ignore, publish_many, rows, wait_until
 
 
@@ -152,6 +153,23 @@ def test_restart_of_the_broker_is_over_within_a_second(consume, rabbitmq, router
     assert time.monotonic() - rabbitmq.answers_since <= 1.0
     publish_many(rabbitmq, queue, ["one"])
     handled.wait_for(lambda each: each.begun)
+
+
+def test_broker_is_asked_all_the_time_it_is_away(consume, rabbitmq, router, queue, monkeypatch):
+    """The pauses do not grow as long as where nobody waits for the connection."""
+    monkeypatch.setattr(supervisor, "FIRST_DELAY", 5.0)
+    proxy = FaultProxy(rabbitmq.port)
+    ignore(router, queue)
+    running = consume(router, URL=proxy.url)
+    proxy.refuse()
+    proxy.reset()
+    wait_until(lambda: not running.consumer.is_consuming)
+    proxy.listen()
+    since = time.monotonic()
+    running.wait_until_consuming()
+    proxy.close()
+
+    assert time.monotonic() - since <= 1.0
 
 
 def test_other_node_of_the_list_takes_over_from_one_that_dies(

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from faststream_django.backends.rabbit.consuming_delivery import Delivery
+from faststream_django.backends.rabbit.received import Received
 from faststream_django.worker import handling
 from faststream_django.worker.handling import Handling
 from faststream_django.worker.places import leave_place
@@ -41,15 +43,10 @@ class Wanted:
 
 
 def deliver(subscription, channel, tag, message_id="id", *, redelivered=False, headers=None, body=None):
-    from pamqp.commands import Basic
-    from pamqp.header import ContentHeader
-
-    from faststream_django.backends.rabbit.consuming_delivery import Delivery
-
-    properties = Basic.Properties(message_id=message_id, headers=headers)
-    method = Basic.Deliver("tag", tag, redelivered, "", "orders")
-    body = (body or message_id or "").encode()
-    return Delivery(subscription, channel, method, ContentHeader(body_size=1, properties=properties), body)
+    received = Received("tag", tag, is_redelivered=redelivered, exchange="", routing_key="orders")
+    received.properties.message_id, received.properties.headers = message_id, headers
+    received.body = (body or message_id or "").encode()
+    return Delivery(subscription, channel, received)
 
 
 async def turns():
@@ -162,6 +159,19 @@ def test_other_message_is_handled(other):
         assert len(orders.begun) == 2
 
     test()
+
+
+@scenario
+async def test_equal_messages_without_an_id_are_both_handled():
+    many, channel, orders = make(), FakeChannel(), Wanted()
+    orders.go_on.set()
+
+    many.take(deliver(orders, channel, 1, None, body="same"))
+    await turns()
+    many.take(deliver(orders, channel, 2, None, body="same", redelivered=True))
+    await turns()
+
+    assert orders.begun == ["same", "same"]
 
 
 @scenario

@@ -6,15 +6,12 @@ import asyncio
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 import pamqp.frame
-from aiormq.abc import AbstractChannel
-from aiormq.abc import DeliveredMessage as Delivered
+from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelClosed
 from pamqp.commands import Basic
-from pamqp.exceptions import PAMQPException
-from pamqp.header import ContentHeader
 
 from faststream_django.backends.rabbit.consuming_delivery import Delivery, Outcome
 from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel
@@ -28,6 +25,7 @@ from faststream_django.backends.rabbit.protocol import (
     HEADER,
     METHOD,
 )
+from faststream_django.backends.rabbit.received import Arriving, Received
 from faststream_django.backends.rabbit.subscriptions import Subscription
 from faststream_django.backends.rabbit.topology import ENDS_CONNECTION
 from faststream_django.backends.rabbit.wire import Wire
@@ -35,8 +33,6 @@ from faststream_django.backends.rabbit.wire import Wire
 __all__ = ["ConsumingChannel", "NotConsumed", "PlainConsumingChannel", "WiredConsumingChannel"]
 
 _method = struct.Struct(">HH")
-_deliver = struct.Struct(">QB")
-_size = struct.Struct(">Q")
 _settle = struct.Struct(">BHIHHQBB")
 
 # The method of each outcome, and what follows the delivery tag: basic.nack with requeue or without.
@@ -116,16 +112,16 @@ class ConsumingChannel:
     def _write(self, tag: int, outcome: Outcome) -> None:
         raise NotImplementedError
 
-    async def _take_delivered(self, message: Delivered) -> None:
+    async def _take_delivered(self, message: DeliveredMessage) -> None:
         """Take a message from aiormq, which calls this in a task of its own."""
-        self._deliver(message.delivery, message.header, message.body)
+        self._deliver(Received.from_driver(message))
 
-    def _deliver(self, deliver: Any, header: ContentHeader, body: bytes) -> None:
-        subscription = self._subscriptions.get(deliver.consumer_tag)
+    def _deliver(self, received: Received) -> None:
+        subscription = self._subscriptions.get(received.consumer_tag)
         if subscription is None or not self.is_open:
             return  # cancelled meanwhile: it goes back with the channel
-        delivery = Delivery(subscription, self, deliver, header, body)
-        self._unsettled[deliver.delivery_tag] = delivery
+        delivery = Delivery(subscription, self, received)
+        self._unsettled[received.tag] = delivery
         self._on_delivery(delivery)
 
     def _end(self, reason: str) -> None:
@@ -170,25 +166,25 @@ class WiredConsumingChannel(ConsumingChannel):
         self._wire = wire
         self._number = channel.number
         self._loop = asyncio.get_running_loop()
-        self._incoming: _Incoming | None = None
+        self._arriving: Arriving | None = None
         self._settled: list[bytes] = []
         wire.receivers[channel.number] = self
 
     def take(self, kind: int, frame: bytes) -> bool:
         """See Receiver."""
         if kind in {HEADER, BODY}:
-            incoming = self._incoming
-            if incoming is None:
+            arriving = self._arriving
+            if arriving is None:
                 return False
-            if incoming.is_complete_with(kind, frame):
-                self._incoming = None
-                self._deliver(incoming.deliver, incoming.header, incoming.body)
+            if arriving.is_complete_with(kind, frame):
+                self._arriving = None
+                self._deliver(arriving.received)
             return True
         if kind != METHOD:
             return False
         method = _method.unpack_from(frame, 7)
         if method == DELIVER:
-            self._incoming = _Incoming(frame)
+            self._arriving = Arriving(frame)
             return True
         if method == CANCEL:
             self._end("the broker cancelled the consumer: its queue was deleted, or is not available")
@@ -223,51 +219,3 @@ def _telling(subscription: Subscription, declaration: str | None) -> Iterator[No
         yield
     except (ChannelClosed, *ENDS_CONNECTION) as error:
         raise NotConsumed(subscription, declaration) from error
-
-
-class _Incoming:
-    """A message that arrives, until its content is complete."""
-
-    __slots__ = ("_missing", "_parts", "deliver", "header")
-
-    def __init__(self, frame: bytes) -> None:
-        tag, position = _short(frame, 11)
-        delivery_tag, redelivered = _deliver.unpack_from(frame, position)
-        exchange, position = _short(frame, position + 9)
-        routing_key, _ = _short(frame, position)
-        self.deliver = Basic.Deliver(tag, delivery_tag, bool(redelivered), exchange, routing_key)
-        self.header = ContentHeader()
-        self._missing = -1
-        self._parts: list[bytes] = []
-
-    @property
-    def body(self) -> bytes:
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-    def is_complete_with(self, kind: int, frame: bytes) -> bool:
-        """Take the next frame of the content; return True with the last."""
-        if kind == HEADER:
-            self.header = _header(frame)
-            self._missing = self.header.body_size
-        else:
-            part = frame[7:-1]
-            self._parts.append(part)
-            self._missing -= len(part)
-        return self._missing <= 0
-
-
-def _header(frame: bytes) -> ContentHeader:
-    try:
-        header: Any = pamqp.frame.unmarshal(frame)[2]
-    except (PAMQPException, ValueError, struct.error):
-        # Properties that nobody can read: the message is handled without them.
-        header = ContentHeader(
-            body_size=struct.unpack_from(">Q", frame, 11)[0], properties=Basic.Properties()
-        )
-    return cast("ContentHeader", header)
-
-
-def _short(frame: bytes, position: int) -> tuple[str, int]:
-    """Return the short string at the position, and where it ends."""
-    end = position + 1 + frame[position]
-    return frame[position + 1 : end].decode(errors="surrogateescape"), end

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from aio_pika import IncomingMessage
-from aiormq.abc import DeliveredMessage
-from pamqp.header import ContentHeader
+from faststream_django.backends.rabbit.received import Received, ReceivedMessage
 
 if TYPE_CHECKING:
     from faststream_django.backends.rabbit.subscriptions import Subscription
@@ -49,7 +47,7 @@ class Delivery:
     a session was lost, are settled together with it.
     """
 
-    __slots__ = ("_copies", "_deliver", "_header", "body", "key", "on_settled", "outcome", "subscription")
+    __slots__ = ("_copies", "_received", "key", "on_settled", "outcome", "subscription")
 
     connection = _CanNack()  # aio-pika asks the connection of a channel whether the broker can do it
     is_closed = False
@@ -58,23 +56,19 @@ class Delivery:
         self,
         subscription: Subscription,
         channel: DeliveryChannel,
-        deliver: Any,  # Basic.Deliver, whose tags pamqp calls optional
-        header: ContentHeader,
-        body: bytes,
+        received: Received,
     ) -> None:
         self.subscription = subscription
-        self.body = body
         self.outcome: Outcome | None = None
         self.on_settled: Callable[[Delivery], None] | None = None
-        self._deliver = deliver
-        self._header = header
-        self._copies = [(channel, deliver.delivery_tag)]
+        self._received = received
+        self._copies = [(channel, received.tag)]
         self.key = self._key()
-        """What this message shares with its copies alone; None without an id: no two can be told apart."""
+        """What this message shares with its copies only; None without an id: no two can be told apart."""
 
     @property
     def is_redelivered(self) -> bool:
-        return bool(self._deliver.redelivered)
+        return self._received.is_redelivered
 
     @property
     def channel(self) -> DeliveryChannel:
@@ -83,17 +77,17 @@ class Delivery:
 
     @property
     def message_id(self) -> str | None:
-        return self._header.properties.message_id or None
+        return self._received.properties.message_id or None
 
     def _key(self) -> Hashable | None:
         message_id = self.message_id
         if message_id is None:
             return None
-        content: tuple[bytes | str, ...] = (self.body,)
-        headers = self._header.properties.headers
+        content: tuple[bytes | str, ...] = (self._received.body,)
+        headers = self._received.properties.headers
         if headers:  # they tell a message from what comes back for another attempt
             told = {name: value for name, value in headers.items() if name not in COUNTS}
-            content = (self.body, repr(told))
+            content = (self._received.body, repr(told))
         return self.subscription.queue.name, message_id, hash(content)
 
     @property
@@ -105,18 +99,9 @@ class Delivery:
         """Whether it was settled because nothing more is to be done with it."""
         return self.outcome is Outcome.ACK
 
-    def incoming(self) -> IncomingMessage:
+    def incoming(self) -> ReceivedMessage:
         """Return the message as FastStream takes it."""
-        properties = self._header.properties
-        if properties.delivery_mode not in {1, 2}:  # aio-pika refuses what RabbitMQ lets pass
-            properties.delivery_mode = 1
-        delivered = DeliveredMessage(
-            delivery=self._deliver,
-            header=self._header,
-            body=self.body,
-            channel=self,  # type: ignore[arg-type]  # it has what a message uses
-        )
-        return IncomingMessage(delivered, no_ack=self.subscription.acks_first)
+        return ReceivedMessage(self._received, self, no_ack=self.subscription.acks_first)
 
     def join(self, copy: Delivery) -> None:
         """Settle the copy with the outcome of this one."""
