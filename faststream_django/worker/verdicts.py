@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from faststream_django.exceptions import MessageHasNoId
 from faststream_django.worker.discreet_logger import InvalidBody, without_values
 from faststream_django.worker.headers import FAILED, INVALID, REJECTED, UNDECODABLE, UNHANDLED
 from faststream_django.worker.tracebacks import codes, is_of, place
@@ -34,7 +35,7 @@ def reason_of(error: BaseException, message: AnyMessage[Any] | None) -> str:
 
     if isinstance(error, RejectMessage):
         return REJECTED
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyTooLarge | MessageHasNoId):
         return INVALID
     if message is None and isinstance(error, SubscriberNotFound):
         return UNHANDLED
@@ -47,7 +48,7 @@ def reason_of(error: BaseException, message: AnyMessage[Any] | None) -> str:
 def describe(error: BaseException, handler: Callable[..., Any] | None) -> str:
     """Return the type of the error and where it was raised; of one about the body, what is wrong with it."""
     told = without_values(error)
-    if isinstance(told, InvalidBody | BodyTooLarge):
+    if isinstance(told, InvalidBody | BodyTooLarge | MessageHasNoId):
         return f"{type(error).__name__}: {told}"[:MOST_CHARACTERS]
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
