@@ -6,15 +6,21 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
 from faststream_django.inbox.keys import Key, digest, key_of
 from faststream_django.inbox.recording import is_conflict, record, refuse_once
-from faststream_django.worker.options import Scope, as_written, change_options, handler_options
-from faststream_django.worker.rollbacks import no_silent_rollback
+from faststream_django.worker.options import (
+    Scope,
+    add_scope,
+    as_written,
+    change_options,
+    handler_options,
+)
 from faststream_django.worker.source import source_queue
+from faststream_django.worker.transactions import Transaction
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitMessage
@@ -61,8 +67,8 @@ def idempotent(
     def decorate(handler: Handler) -> Handler:
         scopes = handler_options(handler).scopes
         name = _refuse_handler(handler, scopes, consumer)
-        # Around a transaction, so that one on another database has committed before this one says "handled".
-        change_options(handler, scopes=(Inbox(using, key, consumer, name), *scopes))
+        change_options(handler, scopes=tuple(each for each in scopes if each != Transaction(using)))
+        add_scope(handler, Inbox(using, key, consumer, name))
         return handler
 
     return decorate if handler is None else decorate(handler)
@@ -70,7 +76,10 @@ def idempotent(
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The scope of an idempotent handler."""
+    """The scope of an idempotent handler: a transaction that begins with a record."""
+
+    # A transaction of another database must have committed before this one says that the message is handled.
+    is_outermost: ClassVar = True
 
     using: str
     key: Key | str | None
@@ -86,32 +95,25 @@ class Inbox:
         key = key_of(message, self.key)
         consumer = self.consumer or f"{source_queue()} {self.handler}"
         with ExitStack() as stack:
-            if not self._begin(stack, digest(consumer, key)):
+            if not self._begin(stack, message, digest(consumer, key)):
                 logger.info("consumer=%r message_id=%s state=handled-before", consumer, message.message_id)
                 raise AckMessage
-            with no_silent_rollback(connections[self.using]):
-                try:
-                    yield
-                except AckMessage as error:  # the message does not come again: this commits
-                    acknowledged = error
-                else:
-                    return
-        raise acknowledged
+            yield
 
-    def _begin(self, stack: ExitStack, digest: bytes) -> bool:
+    def _begin(self, stack: ExitStack, message: RabbitMessage, digest: bytes) -> bool:
         refuse_once(connections[self.using])
         try:
-            return self._record(stack, digest)
+            return self._record(stack, message, digest)
         except OperationalError as error:
             # Another transaction has recorded it meanwhile, or was about to; a new one can tell.
             if not is_conflict(error):
                 raise
-        return self._record(stack, digest)
+        return self._record(stack, message, digest)
 
-    def _record(self, stack: ExitStack, digest: bytes) -> bool:
+    def _record(self, stack: ExitStack, message: RabbitMessage, digest: bytes) -> bool:
         """Record the message in a transaction that ends with the stack."""
         with ExitStack() as opened:
-            opened.enter_context(transaction.atomic(self.using))
+            opened.enter_context(Transaction(self.using)(message))
             is_new = record(connections[self.using], digest)
             stack.push(opened.pop_all())
         return is_new

@@ -16,6 +16,7 @@ from faststream._internal.utils import apply_types
 
 from faststream_django.worker.dependencies import InThread, OnLoop
 from faststream_django.worker.options import handler_options
+from faststream_django.worker.source import note_subscriber
 from faststream_django.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class HandlerInjection(FastDependsConfig):
 
         async def consume(message: RabbitMessage) -> Any:
             args, kwargs = await arguments(message)
+            if scopes:
+                note_subscriber(context.get_local("handler_"))
             return await self.threads.run(handle, message, args, kwargs)
 
         return consume

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitMessage
 
-__all__ = ["HandlerOptions", "RetryPolicy", "Scope", "as_written", "change_options", "handler_options"]
+__all__ = [
+    "HandlerOptions",
+    "RetryPolicy",
+    "Scope",
+    "add_scope",
+    "as_written",
+    "change_options",
+    "handler_options",
+]
 
 _ATTRIBUTE = "_faststream_django_options"
 
@@ -48,6 +56,14 @@ def handler_options(handler: Callable[..., Any]) -> HandlerOptions:
 def change_options(handler: Callable[..., Any], **changes: Any) -> None:
     """Note options on a handler; it may be FastStream's already, as above its ``@subscriber``."""
     setattr(as_written(handler), _ATTRIBUTE, replace(handler_options(handler), **changes))
+
+
+def add_scope(handler: Callable[..., Any], scope: Scope) -> None:
+    """Put a scope around those that are there; one that says `is_outermost` stays around all others."""
+    scopes = (scope, *handler_options(handler).scopes)
+    change_options(
+        handler, scopes=tuple(sorted(scopes, key=lambda each: not getattr(each, "is_outermost", False)))
+    )
 
 
 def as_written(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.transaction import atomic
 
-from faststream_django.worker.options import as_written, change_options, handler_options
+from faststream_django.worker.options import add_scope, as_written, handler_options
 from faststream_django.worker.rollbacks import no_silent_rollback
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def transaction(
 
     def decorate(handler: Handler) -> Handler:
         _refuse_async(as_written(handler))
-        change_options(handler, scopes=(Transaction(using), *handler_options(handler).scopes))
+        # One transaction for a database: that of @idempotent does for both.
+        if not any(getattr(scope, "using", None) == using for scope in handler_options(handler).scopes):
+            add_scope(handler, Transaction(using))
         return handler
 
     return decorate if handler is None else decorate(handler)

@@ -8,6 +8,7 @@ from faststream.rabbit import RabbitRouter
 from faststream_django.inbox import idempotent
 from faststream_django.inbox.idempotence import Inbox
 from faststream_django.worker.options import handler_options
+from faststream_django.worker.transactions import Transaction, transaction
 
 
 def handler(message): ...
@@ -71,6 +72,22 @@ def test_name_of_the_handler_survives_another_decorator():
         return call
 
     assert inbox_of(idempotent(doing_more(fresh()))).handler.endswith("fresh.<locals>.handle")
+
+
+def test_transaction_of_the_same_database_is_that_of_the_inbox():
+    above, below = transaction(idempotent(fresh())), idempotent(transaction(fresh()))
+
+    assert isinstance(inbox_of(above), Inbox)
+    assert isinstance(inbox_of(below), Inbox)
+
+
+def test_inbox_is_around_a_transaction_of_another_database():
+    other = transaction(using="other")
+
+    for handler in (other(idempotent(fresh())), idempotent(other(fresh()))):
+        inbox, inner = handler_options(handler).scopes
+        assert isinstance(inbox, Inbox)
+        assert inner == Transaction("other")
 
 
 @pytest.mark.parametrize(

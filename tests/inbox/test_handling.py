@@ -143,7 +143,7 @@ def test_dependencies_are_part_of_the_transaction(orders):
 
 
 @pytest.mark.parametrize("decorate", BOTH)
-def test_transaction_of_the_same_database_is_the_same_one(orders, decorate, django_assert_num_queries):
+def test_transaction_of_the_same_database_is_the_same_one(orders, decorate):
     router = RabbitRouter()
 
     @router.subscriber(orders.name)
@@ -173,7 +173,7 @@ def test_transaction_of_the_same_database_is_the_same_one(orders, decorate, djan
     ],
 )
 def test_transaction_of_another_database_is_committed_first(orders, decorate):
-    """If the process dies in between, the other effect is there twice; the other way round it would be lost."""
+    """If the process dies in between, the other effect is there twice, and not lost."""
     from django.db import transaction as transactions
 
     router = RabbitRouter()

@@ -3,7 +3,7 @@ from contextlib import nullcontext
 
 from faststream.rabbit import RabbitRouter
 
-from faststream_django.worker.options import HandlerOptions, change_options, handler_options
+from faststream_django.worker.options import HandlerOptions, add_scope, change_options, handler_options
 
 
 def scope(message):
@@ -33,3 +33,16 @@ def test_options_survive_another_decorator():
     change_options(handler, scopes=(scope,))
 
     assert handler_options(functools.wraps(handler)(lambda body: None)).scopes == (scope,)
+
+
+def test_scopes_are_as_the_decorators_stand_but_one_may_stay_outermost():
+    class Outermost:
+        is_outermost = True
+
+    def handler(body: str) -> None: ...
+
+    outermost, other = Outermost(), object()
+    for each in (scope, outermost, other):
+        add_scope(handler, each)
+
+    assert handler_options(handler).scopes == (outermost, other, scope)
