@@ -20,6 +20,8 @@ def refuse_unready(using: str) -> None:
         raise InboxNotReady(
             f"@idempotent needs the app {APP!r}: add it to INSTALLED_APPS, then run 'manage.py migrate'."
         )
+    if using not in connections:
+        raise InboxNotReady(f"@idempotent(using={using!r}) names no database in DATABASES.")
     now_in(connections[using])
     if table := missing_table(using):
         raise InboxNotReady(

@@ -17,6 +17,7 @@ from faststream_django.conf import broker_settings
 from faststream_django.loop import loop_thread
 from faststream_django.worker.broker import build_broker
 from faststream_django.worker.consumer import Consumer
+from faststream_django.worker.threads import HandlerThreads
 
 PATIENCE = 30.0
 """Seconds that a test waits for what must come."""
@@ -87,6 +88,7 @@ class Site:
     name: str = field(default_factory=lambda: f"q-{uuid.uuid4().hex[:8]}")
     """A queue of its own for each test."""
     consumers: list = field(default_factory=list)
+    threads: list = field(default_factory=list)
 
     def configure(self, **entry):
         self.settings.FASTSTREAM = {"default": {"URL": self.url, "TIMEOUT": 2.0, **entry}}
@@ -94,6 +96,18 @@ class Site:
     def consume(self, *routers):
         """Start the subscribers of the routers; return the queue name of the test."""
         self.run(self._start(broker_settings("default"), routers))
+
+    def start_threads(self, settings):
+        self.threads.append(HandlerThreads(settings.worker.concurrency))
+        return self.threads[-1]
+
+    def end_threads(self):
+        """End the threads of handlers, whose connections would keep the test databases in use."""
+        while self.threads:
+            threads = self.threads.pop()
+            threads.stop()
+            for thread in threads._threads:
+                thread.join(PATIENCE)
 
     def wait_for(self, queue, count=1):
         """Return what lies in a queue once there are so many messages."""
@@ -131,7 +145,7 @@ class Embedded(Site):
         return loop_thread.run(main, timeout=PATIENCE)
 
     async def _start(self, settings, routers):
-        broker = build_broker(settings, routers)
+        broker = build_broker(settings, routers, self.start_threads(settings))
         await attach(self.server, broker)
         self.consumers.append(broker)
 
@@ -184,6 +198,7 @@ class Embedded(Site):
         for broker in self.consumers:
             self.run(broker.stop())
         self.consumers.clear()
+        self.end_threads()
 
 
 class Rabbit(Site):
@@ -199,7 +214,8 @@ class Rabbit(Site):
 
     async def _start(self, settings, routers):
         # Its own connection is not the one that the settings name, which a test may break.
-        consumer = Consumer(replace(settings, urls=(self.url,)), routers)
+        threads = self.start_threads(settings)
+        consumer = Consumer(replace(settings, urls=(self.url,)), routers, threads)
         await consumer.start()
         self.consumers.append(consumer)
 
@@ -251,6 +267,7 @@ class Rabbit(Site):
         for consumer in self.consumers:
             self.run(consumer.finish(5.0))
         self.consumers.clear()
+        self.end_threads()
 
     def stop(self):
         if self.loop.is_closed():

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from faststream_django.exceptions import BrokerRefused
+from faststream_django.inbox.uses import refuse_unready_uses
 from faststream_django.liveness import Liveness, LivenessFile
 from faststream_django.management.consuming.arguments import WrongUsage, read_arguments, read_recycling
 from faststream_django.management.consuming.relaying import make_relays, patience_with, relayed_pairs
@@ -82,6 +83,8 @@ class Command(BaseCommand):
         supervision = inherited_supervision()
         try:
             chosen = read_arguments(options)
+            for each in chosen:
+                refuse_unready_uses(each.routers, each.queues)
             if supervision is None and (options["processes"] is not None or options["reload"]):
                 self._supervise(chosen)
             else:
