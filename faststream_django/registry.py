@@ -18,7 +18,7 @@ from faststream_django.guard import runs_tests
 from faststream_django.loop.imports import undisturbed
 from faststream_django.loop.thread import loop_thread
 
-__all__ = ["Brokers", "brokers"]
+__all__ = ["Brokers", "brokers", "make_backend"]
 
 # Seconds that the first publish waits for imports of other threads to end. It may be called in one itself.
 IMPORTS_TIMEOUT = 0.5
@@ -112,7 +112,7 @@ class Brokers:
         return not any(not aliases or settings.alias in aliases for aliases in self._unguarded)
 
     def _connect(self, settings: BrokerSettings) -> Connection:
-        connection = Connection(settings, partial(self._make_backend, settings))
+        connection = Connection(settings, partial(make_backend, settings))
         connection = self._connections.setdefault(id(settings), connection)
         for key, other in list(self._connections.items()):
             if other is not connection and not _is_current(other.settings):
@@ -122,15 +122,17 @@ class Brokers:
                     wait()
         return connection
 
-    def _make_backend(self, settings: BrokerSettings) -> Backend:
-        with undisturbed(IMPORTS_TIMEOUT):
-            backend = import_string(settings.backend)
-        if not (isinstance(backend, type) and issubclass(backend, Backend)):
-            raise InvalidBroker(
-                f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "
-                "faststream_django.backends.base.Backend"
-            )
-        return backend(settings)
+
+def make_backend(settings: BrokerSettings) -> Backend:
+    """Return a backend for the settings; raise InvalidBroker if BACKEND names none."""
+    with undisturbed(IMPORTS_TIMEOUT):
+        backend = import_string(settings.backend)
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        raise InvalidBroker(
+            f"FASTSTREAM[{settings.alias!r}]['BACKEND']: {settings.backend!r} is not a subclass of "
+            "faststream_django.backends.base.Backend"
+        )
+    return backend(settings)
 
 
 def _is_current(settings: BrokerSettings) -> bool:

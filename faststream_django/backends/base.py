@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from faststream_django.exceptions import PublishError, PublishTimeout
+from faststream_django.exceptions import BrokerRefused, PublishError, PublishTimeout
 
 if TYPE_CHECKING:
+    from faststream_django.backends.operating import OperatorSession
     from faststream_django.backends.turns import Turn
     from faststream_django.conf.entries import BrokerSettings
     from faststream_django.conf.topology import ExchangeSettings, QueueSettings
@@ -237,6 +238,10 @@ class Session(Link):
 
 class Backend(Connector[Session]):
     """Makes sessions for one alias, and knows what a message passes through before it is sent."""
+
+    async def operate(self, url: str) -> OperatorSession:  # noqa: ARG002
+        """Open a connection for an operator; raise as connect() does."""
+        raise BrokerRefused(f"{type(self).__name__} has no way to look into queues")
 
     @property
     def is_direct(self) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from faststream_django.outbox.durations import spoken
 from faststream_django.outbox.models import OutboxMessage
+from faststream_django.outbox.printing import cut, printable
 from faststream_django.outbox.selecting import Selection, database_now, word_for
 
-__all__ = ["as_row", "as_table", "listed", "printable"]
+__all__ = ["COLUMNS", "as_row", "listed"]
 
 COLUMNS = (
     "ID",
@@ -50,28 +51,9 @@ def as_row(shown: dict[str, Any]) -> tuple[str, ...]:
         shown["broker"],
         destination,
         shown["ordering_key"],
-        _cut(shown["last_error"], 80),
+        cut(shown["last_error"], 80),
     )
     return tuple(map(printable, cells))
-
-
-def as_table(rows: Iterable[Sequence[str]], headings: Sequence[str] = COLUMNS) -> Iterator[str]:
-    """Yield the lines of a table, a screen at a time, each column as wide as what it has held so far."""
-    widths = [len(heading) for heading in headings]
-    lines: list[Sequence[str]] = [headings]
-    for row in rows:
-        lines.append(row)
-        if len(lines) >= 100:
-            yield from _aligned(lines, widths)
-            lines = []
-    yield from _aligned(lines, widths)
-
-
-def printable(text: str) -> str:
-    """Return a text that does nothing to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _shown(row: OutboxMessage, now: datetime) -> dict[str, Any]:
@@ -95,15 +77,3 @@ def _shown(row: OutboxMessage, now: datetime) -> dict[str, Any]:
 def _moment(value: Any) -> datetime:
     moment: datetime = value  # a float to the type checker, which sees a FloatField
     return moment
-
-
-def _aligned(lines: Iterable[Sequence[str]], widths: list[int]) -> Iterator[str]:
-    lines = list(lines)
-    for line in lines:
-        widths[:] = [max(width, len(cell)) for width, cell in zip(widths, line, strict=True)]
-    for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

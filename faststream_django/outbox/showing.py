@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["REDACTED", "shown_body", "shown_headers", "size"]
+__all__ = ["REDACTED", "hidden", "shown_body", "shown_headers", "size"]
 
 REDACTED = "***"
 PARSED = 1_048_576
@@ -43,6 +43,12 @@ def shown_headers(headers: Mapping[str, Any], redact: Collection[str]) -> str:
     if not headers:
         return "(none)"
     return _cut(_dumped(_hidden(dict(headers), _folded(redact))))
+
+
+def hidden(headers: Mapping[str, Any], redact: Collection[str]) -> dict[str, Any]:
+    """Return the headers as JSON can carry them, without what is to be hidden."""
+    shown: dict[str, Any] = json.loads(_dumped(_hidden(dict(headers), _folded(redact))))
+    return shown
 
 
 def size(body: bytes) -> str:

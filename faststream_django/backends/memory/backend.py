@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from faststream_django.backends.base import NotSent, Publication, Request, Session, Settled, Verdict
 from faststream_django.backends.memory.connection import MemoryConnection
+from faststream_django.backends.memory.operating import MemoryOperatorSession
 from faststream_django.backends.memory.server import MemoryServer
 from faststream_django.backends.rabbit.backend import RabbitBackend
 from faststream_django.backends.rabbit.errors import connection_lost, explained, publish_error
@@ -30,6 +31,7 @@ from faststream_django.messages.reply import Reply
 if TYPE_CHECKING:
     from aio_pika import IncomingMessage
 
+    from faststream_django.backends.operating import OperatorSession
     from faststream_django.conf.entries import BrokerSettings
     from faststream_django.conf.topology import ExchangeSettings, QueueSettings
     from faststream_django.messages.message import Message
@@ -55,6 +57,12 @@ class MemoryBackend(RabbitBackend):
         if not server.attend(session, session.lose_from_any_thread):
             raise BrokerUnavailable(STOPPED)
         return session
+
+    async def operate(self, url: str) -> OperatorSession:
+        server = MemoryServer.get(url)
+        if server.is_stopped:
+            raise BrokerUnavailable(STOPPED)
+        return MemoryOperatorSession(server)
 
 
 class MemorySession(Session):

@@ -159,6 +159,13 @@ class Queue:
             if self.auto_delete and not self._consumers:
                 self._host.delete_queue(self)
 
+    def take(self) -> Envelope | None:
+        """Take out the message at the head, past the consumers."""
+        with self._host.lock:
+            self.touch()
+            self._drop_expired()
+            return self._pop() if self._ready else None
+
     def drain(self) -> list[Envelope]:
         """Take out everything that is ready."""
         with self._host.lock:

@@ -17,9 +17,11 @@ from faststream.rabbit.response import RabbitPublishCommand
 from faststream.response.publish_type import PublishType
 
 from faststream_django.backends.base import Backend, Publication, Request, Session, Transmit
+from faststream_django.backends.operating import OperatorSession
 from faststream_django.backends.rabbit.connection import quieten_aiormq
 from faststream_django.backends.rabbit.dialing import broker_from_options, dial
 from faststream_django.backends.rabbit.incoming import incoming
+from faststream_django.backends.rabbit.operating import RabbitOperatorSession
 from faststream_django.backends.rabbit.session import RabbitSession
 from faststream_django.backends.rabbit.topology import Topology
 from faststream_django.conf.entries import BrokerSettings
@@ -88,6 +90,10 @@ class RabbitBackend(Backend):
         session = RabbitSession(connection, self._topology, self.settings.connect_timeout)
         session.begin_to_declare()
         return session
+
+    async def operate(self, url: str) -> OperatorSession:
+        connection = await dial(self.settings, self._make_broker, url, role="operator")
+        return RabbitOperatorSession(connection, self.settings.timeout)
 
 
 class _Producer:

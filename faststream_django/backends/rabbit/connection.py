@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from aiormq.channel import Channel
@@ -23,12 +23,14 @@ from faststream_django.backends.rabbit.declaring import DeclaringChannel
 from faststream_django.backends.rabbit.wire import Wire
 from faststream_django.loop.thread import loop_thread
 
-__all__ = ["RabbitConnection", "fits_wire", "make_wire", "quieten_aiormq"]
+__all__ = ["RabbitChannel", "RabbitConnection", "fits_wire", "make_wire", "quieten_aiormq"]
 
 logger = logging.getLogger("faststream_django.connection")
 
 # aiormq writes an ERROR for every attempt to connect, tracebacks for every loss, and bodies at DEBUG.
 LOGGERS = ("aiormq.connection", "aiormq.channel")
+
+C = TypeVar("C", bound="RabbitChannel")
 
 
 @cache
@@ -86,23 +88,27 @@ class RabbitConnection(Connection):
 
     async def open_channel(self) -> Channel:
         """Open a channel with publisher confirms, on which a returned message is an error."""
-        return await self._open_channel(publisher_confirms=True)
+        return await self._open_channel(RabbitChannel, publisher_confirms=True)
 
     async def open_consuming_channel(self) -> Channel:
         """Open a channel to consume on."""
-        return await self._open_channel(publisher_confirms=False)
+        return await self.open_plain_channel(RabbitChannel)
 
     async def open_declaring_channel(self) -> Channel | DeclaringChannel:
         """Open a channel to declare on; at most one at a time, for which a number is kept."""
-        channel = await self._open_channel(publisher_confirms=False)
+        channel = await self.open_plain_channel(RabbitChannel)
         return channel if self.wire is None else DeclaringChannel(channel, self.wire)
 
-    async def _open_channel(self, *, publisher_confirms: bool) -> Channel:
+    async def open_plain_channel(self, kind: type[C]) -> C:
+        """Open a channel without confirms, of a class that knows what to make of its frames."""
+        return await self._open_channel(kind, publisher_confirms=False)
+
+    async def _open_channel(self, kind: type[C], *, publisher_confirms: bool) -> C:
         await self.connected.wait()
         if self.is_closed:
             raise ChannelInvalidStateError("the connection is closed")
         number = self._free_number()
-        channel = self.channels[number] = _Channel(
+        channel = self.channels[number] = kind(
             self, number, frame_buffer=self.FRAME_BUFFER_SIZE, publisher_confirms=publisher_confirms
         )
         await channel.open()
@@ -135,7 +141,7 @@ class _Receiver:
         return received
 
 
-class _Channel(Channel):
+class RabbitChannel(Channel):
     """A channel that writes nothing after it has agreed to its end.
 
     aiormq goes on for a few rounds of the loop; the broker takes a basic.publish after channel.close-ok

@@ -34,6 +34,7 @@ __all__ = [
     "REPLY_TO",
     "RETURN",
     "TIMESTAMP",
+    "TX_COMMIT",
     "USER_ID",
 ]
 
@@ -46,6 +47,7 @@ BASIC, PUBLISH = 60, 40
 # Methods that are recognised when they arrive.
 CANCEL, RETURN, DELIVER, ACK, NACK = (BASIC, 30), (BASIC, 50), (BASIC, 60), (BASIC, 80), (BASIC, 120)
 CHANNEL_CLOSE = (20, 40)
+TX_COMMIT = (90, 20)
 CONNECTION_CLOSE, CONNECTION_BLOCKED, CONNECTION_UNBLOCKED = (10, 50), (10, 60), (10, 61)
 
 # The queue that a channel consumes the replies to its own messages from:

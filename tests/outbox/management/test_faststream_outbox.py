@@ -7,8 +7,8 @@ import sys
 import pytest
 from django.core.management import CommandError, call_command
 
-from faststream_django.outbox.listing import printable
 from faststream_django.outbox.models import OutboxMessage, State
+from faststream_django.outbox.printing import printable
 from tests.outbox.stored import lead, store
 
 pytestmark = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, router
 
 from faststream_django.exceptions import OutboxNotReady
+from faststream_django.management.asking import NOT_DONE, USAGE, ask
 from faststream_django.management.publishing.output import PatientOutput
 from faststream_django.outbox.durations import parse_duration, spoken
-from faststream_django.outbox.listing import as_row, as_table, listed, printable
+from faststream_django.outbox.listing import COLUMNS, as_row, listed
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.operating import (
     discard,
@@ -23,13 +23,14 @@ from faststream_django.outbox.operating import (
     rows_named,
     stats,
 )
+from faststream_django.outbox.printing import as_table, printable
 from faststream_django.outbox.selecting import DEAD, WORDS, Selection
 from faststream_django.outbox.tables import refuse_without_tables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-NOT_DONE, USAGE, INTERRUPTED = 1, 2, 130
+INTERRUPTED = 130
 SHOWN = 20
 """The most messages that are listed before somebody is asked."""
 
@@ -139,7 +140,9 @@ class Command(BaseCommand):
             **self._narrowing(),
         )
         found = listed(self.using, chosen)
-        self._write_all(map(json.dumps, found) if self.options["json"] else as_table(map(as_row, found)))
+        self._write_all(
+            map(json.dumps, found) if self.options["json"] else as_table(map(as_row, found), COLUMNS)
+        )
 
     def _retry(self) -> None:
         narrowing = self._narrowing()
@@ -162,7 +165,7 @@ class Command(BaseCommand):
     def _discard(self) -> None:
         ids, unknown = self._rows()
         if ids:
-            self._write_all(as_table(map(as_row, listed(self.using, ids[:SHOWN]))))
+            self._write_all(as_table(map(as_row, listed(self.using, ids[:SHOWN])), COLUMNS))
             if len(ids) > SHOWN:
                 self.stdout.write(f"... and {_messages(len(ids) - SHOWN)} more")
             self._confirm(f"Delete {_messages(len(ids))} for good?")
@@ -209,15 +212,8 @@ class Command(BaseCommand):
         return list(dict.fromkeys(ids)), unknown
 
     def _confirm(self, question: str) -> None:
-        if self.options["yes"]:
-            return
-        if not sys.stdin.isatty():
-            raise CommandError(
-                f"{question} Nobody can answer here: pass --yes if you mean it.", returncode=USAGE
-            )
-        self.stdout.write(f"{question} [y/N] ", ending="")
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise CommandError("Nothing was deleted.", returncode=NOT_DONE)
+        if not self.options["yes"]:
+            ask(self.stdout, question)
 
     def _refuse(self, problems: list[str]) -> None:
         if problems:

@@ -1,0 +1,98 @@
+"""What an operator can do with the queues of a transport: count, take, move, delete, put back.
+
+An `OperatorSession` is a connection of its own, for as long as somebody looks. Whatever ends it, what was
+taken and neither moved nor deleted lies in its queue again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["NotMoved", "OperationRefused", "OperatorChannel", "OperatorSession", "QueuedMessage"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class QueuedMessage:
+    """A message as it lies in a queue; its repr shows nothing of it."""
+
+    body: bytes
+    properties: Any
+    """The basic properties with the headers, as pamqp has them."""
+    exchange: str = ""
+    routing_key: str = ""
+    """By what it came into the queue."""
+    handle: Any = field(default=None, compare=False)
+    """What the channel knows it by."""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        return self.properties.headers or {}
+
+
+class OperationRefused(Exception):
+    """The broker refuses, in its own words; nothing was changed."""
+
+
+class NotMoved(Exception):
+    """The target did not take the message, which lies in no queue any more: put it back.
+
+    With `is_uncertain` the target may have it, or get it later.
+    """
+
+    def __init__(self, reason: str, *, is_uncertain: bool = False) -> None:
+        super().__init__(reason)
+        self.is_uncertain = is_uncertain
+
+
+class OperatorChannel(ABC):
+    """Takes messages out of queues. What it holds goes back to its place when it ends, however it ends.
+
+    Every method raises BrokerUnavailable if the connection is lost, or the broker does not answer in time.
+    """
+
+    @abstractmethod
+    async def take(self, queue: str) -> QueuedMessage | None:
+        """Take the message at the head; return None if there is none. Raise OperationRefused."""
+
+    @abstractmethod
+    async def move(self, message: QueuedMessage, queue: str, properties: Any) -> None:
+        """Move a message that was taken, with other properties: at once for all who look, or not at all.
+
+        Raise OperationRefused, after which it is in its queue, or NotMoved, after which it is nowhere. When
+        BrokerUnavailable is raised it is in one of the two. Whatever is raised, the channel is of no use
+        afterwards.
+        """
+
+    @abstractmethod
+    async def delete(self, *messages: QueuedMessage) -> None:
+        """Delete messages that were taken; return once the broker has."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back what is held. Never raises."""
+
+
+class OperatorSession(ABC):
+    """One connection to one node, for an operator. Methods raise as those of `OperatorChannel`."""
+
+    most_channels: int
+    """How many channels may be open at once."""
+
+    @abstractmethod
+    async def count(self, queue: str) -> int | None:
+        """Return how many messages wait in a queue; None if there is no such queue."""
+
+    @abstractmethod
+    async def open_channel(self) -> OperatorChannel:
+        """Return a new channel."""
+
+    @abstractmethod
+    async def put(self, message: QueuedMessage, queue: str) -> None:
+        """Publish a message as it is into a queue; return once the broker has confirmed it."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the connection. Never raises."""

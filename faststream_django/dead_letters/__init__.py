@@ -1,0 +1,1 @@
+"""Dead letters: look at them, replay them, discard them, all through AMQP."""

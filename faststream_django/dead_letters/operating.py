@@ -1,0 +1,47 @@
+"""What operators ask and do, for callers in threads: the command and the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar, TypeVarTuple
+
+from faststream_django.conf.entries import BrokerSettings
+from faststream_django.dead_letters.letters import Letter
+from faststream_django.dead_letters.reading import Shelf, count_letters, find_letter, look
+from faststream_django.dead_letters.sweeping import Outcome, Sweep
+from faststream_django.exceptions import BrokerUnavailable
+from faststream_django.loop.calls import LoopStopped
+from faststream_django.loop.thread import loop_thread
+
+__all__ = ["counts", "find", "peek", "sweep"]
+
+Ts = TypeVarTuple("Ts")
+T = TypeVar("T")
+
+
+def counts(settings: BrokerSettings, queues: Iterable[str]) -> dict[str, int]:
+    """Count the dead letters of each queue that has a place for them."""
+    return _run(count_letters, settings, queues)
+
+
+def peek(settings: BrokerSettings, queue: str, limit: int) -> Shelf:
+    """Return the first dead letters of a queue; raise OperationRefused if it has no place for them."""
+    return _run(look, settings, queue, limit)
+
+
+def find(settings: BrokerSettings, queues: Iterable[str], letter_id: str) -> Letter | None:
+    """Return the first dead letter with this id."""
+    return _run(find_letter, settings, queues, letter_id)
+
+
+def sweep(job: Sweep) -> Outcome:
+    """Run a replay or a discard."""
+    return _run(job.run)
+
+
+def _run(operation: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Run it on the loop thread. No time for the whole: each step has its own, and their number is known."""
+    try:
+        return loop_thread.run(operation, *args, timeout=None)
+    except LoopStopped as error:
+        raise BrokerUnavailable(str(error)) from None
