@@ -9,9 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["NotMoved", "OperationRefused", "OperatorChannel", "OperatorSession", "QueuedMessage"]
+if TYPE_CHECKING:
+    from faststream_django.conf.topology import QueueSettings
+
+__all__ = [
+    "NotMoved",
+    "OperationRefused",
+    "OperatorChannel",
+    "OperatorSession",
+    "QueuedMessage",
+    "Unwritable",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -36,6 +46,10 @@ class OperationRefused(Exception):
     """The broker refuses, in its own words; nothing was changed."""
 
 
+class Unwritable(OperationRefused):
+    """The driver cannot write this message, which is where it was; the channel is as good as before."""
+
+
 class NotMoved(Exception):
     """The target did not take the message, which lies in no queue any more: put it back.
 
@@ -57,14 +71,14 @@ class OperatorChannel(ABC):
     async def take(self, queue: str) -> QueuedMessage | None:
         """Take the message at the head; return None if there is none. Raise OperationRefused."""
 
-    @abstractmethod
     async def move(self, message: QueuedMessage, queue: str, properties: Any) -> None:
-        """Move a message that was taken, with other properties: at once for all who look, or not at all.
+        """Move a message that was taken, with other properties, to a queue that moves_atomically().
 
-        Raise OperationRefused, after which it is in its queue, or NotMoved, after which it is nowhere. When
+        Raise OperationRefused, after which it is in its queue, or NotMoved, after which it is in none. When
         BrokerUnavailable is raised it is in one of the two. Whatever is raised, the channel is of no use
         afterwards.
         """
+        raise NotImplementedError(f"{type(self).__name__} moves nothing")
 
     @abstractmethod
     async def delete(self, *messages: QueuedMessage) -> None:
@@ -78,12 +92,17 @@ class OperatorChannel(ABC):
 class OperatorSession(ABC):
     """One connection to one node, for an operator. Methods raise as those of `OperatorChannel`."""
 
-    most_channels: int
-    """How many channels may be open at once."""
-
     @abstractmethod
     async def count(self, queue: str) -> int | None:
         """Return how many messages wait in a queue; None if there is no such queue."""
+
+    async def moves_atomically(self, queue: QueueSettings) -> bool:  # noqa: ARG002
+        """Tell whether move() may be used with this queue, which exists.
+
+        It may if it is certain that a message is in the one queue or in the other, whenever the client dies,
+        and that a refusal is told.
+        """
+        return False
 
     @abstractmethod
     async def open_channel(self) -> OperatorChannel:

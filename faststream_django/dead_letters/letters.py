@@ -65,17 +65,19 @@ class Letter:
         failed_at = self.failed_at
         return None if failed_at is None else max(0.0, (now - failed_at).total_seconds())
 
-    def fresh_properties(self) -> Any:
+    def fresh_properties(self, target: str) -> Any:
         """Return the properties for another life: with what its publisher wrote, and nothing of its death.
 
-        Where it was not published to its queue itself, the exchange and the routing key stay in its headers:
-        the worker gives them back to it.
+        Where it came through an exchange, that and the routing key stay in its headers: the worker that
+        consumes it from its target restores them, for subscribers with `Path()`.
         """
-        given = self.message.headers
-        kept = headers.user_headers(given)
-        if self._text(headers.EXCHANGE):
-            names = (headers.QUEUE, headers.EXCHANGE, headers.ROUTING_KEY)
-            kept |= {name: given[name] for name in names if name in given}
+        kept = headers.user_headers(self.message.headers)
+        if exchange := self._text(headers.EXCHANGE):
+            kept |= {
+                headers.QUEUE: target,
+                headers.EXCHANGE: exchange,
+                headers.ROUTING_KEY: self._text(headers.ROUTING_KEY),
+            }
         properties = copy.copy(self.message.properties)
         properties.headers = kept or None
         for name in _NOT_REPLAYED:

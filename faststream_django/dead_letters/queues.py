@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from faststream_django.conf.topology import QueueSettings
 from faststream_django.worker.discovery import autodiscover
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from faststream_django.conf.entries import BrokerSettings
 
-__all__ = ["dead_letter_queue", "known_queues", "source_queue"]
+__all__ = ["dead_letter_queue", "declared_queues", "known_queues", "source_queue"]
 
 SUFFIX = ".dlq"
 
@@ -31,10 +33,38 @@ def known_queues(settings: BrokerSettings) -> list[str]:
 
     Whatever a module with subscribers raises when it is imported is raised here.
     """
-    consumed = {
-        f"{subscriber._outer_config.prefix}{subscriber.queue.name}"  # noqa: SLF001
+    names = {queue_name(each) for each in _subscribers()} | {each.name for each in settings.queues}
+    return sorted(name for name in names if not name.endswith(SUFFIX))
+
+
+def declared_queues(settings: BrokerSettings) -> dict[str, QueueSettings]:
+    """Return the queues that this project declares, as far as it can be imported."""
+    if settings.declare is not True:
+        return {}
+    found: dict[str, QueueSettings] = {}
+    with suppress(Exception):  # what is not known is replayed more slowly
+        for subscriber in _subscribers():
+            queue = subscriber.queue
+            if queue.declare:
+                arguments = dict(queue.arguments)
+                found[queue_name(subscriber)] = QueueSettings(
+                    name=queue_name(subscriber),
+                    type=arguments.pop("x-queue-type", "classic"),
+                    durable=queue.durable,
+                    exclusive=queue.exclusive,
+                    auto_delete=queue.auto_delete,
+                    arguments=arguments,
+                )
+    return found | {each.name: each for each in settings.queues}
+
+
+def _subscribers() -> list[RabbitSubscriber]:
+    return [
+        subscriber
         for router in autodiscover()
         for subscriber in cast("list[RabbitSubscriber]", router.subscribers)
-    }
-    names = consumed | {each.name for each in settings.queues}
-    return sorted(name for name in names if not name.endswith(SUFFIX))
+    ]
+
+
+def queue_name(subscriber: RabbitSubscriber) -> str:
+    return f"{subscriber._outer_config.prefix}{subscriber.queue.name}"  # noqa: SLF001

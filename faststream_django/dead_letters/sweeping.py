@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -59,9 +58,6 @@ class Sweep(ABC):
     Safe to stop at any moment, and to run again.
     """
 
-    width = 1
-    """How many letters are under way at most."""
-
     def __init__(
         self,
         settings: BrokerSettings,
@@ -102,50 +98,35 @@ class Sweep(ABC):
     async def _treat(self, session: OperatorSession, channel: OperatorChannel, letter: Letter) -> bool:
         """Do it; return whether it counts against the limit. What is not done stays held."""
 
-    async def _finish(self, channel: OperatorChannel) -> None:  # noqa: ARG002, B027
+    async def _finish(self, channel: OperatorChannel) -> None:  # noqa: ARG002
         """Do what was put off, before the channel is closed: here, nothing."""
         return
 
     async def _sweep(self, session: OperatorSession) -> None:
-        channels: list[OperatorChannel] = []
+        channel = await session.open_channel()
         try:
-            # The first alone: where it fails, so would all, and each of them would have to be put back.
-            channels.append(await session.open_channel())
-            await self._go_on(session, channels[0], until=1)
-            wide = min(self.width, session.most_channels, self._untaken, self._allowed)
-            while self._may_go_on() and len(channels) < wide:
-                channels.append(await session.open_channel())
-            await asyncio.gather(*(self._go_on(session, each) for each in channels))
-        except (BrokerUnavailable, OperationRefused) as error:
-            self._fail(str(error))
-        finally:
-            await asyncio.gather(*(each.close() for each in channels))
-
-    async def _go_on(
-        self, session: OperatorSession, channel: OperatorChannel, *, until: int | None = None
-    ) -> None:
-        """Take letters, as long as there is something to do; with `until`, only until so many are done."""
-        try:
-            while self._may_go_on() and (until is None or self.outcome.done < until):
+            while self._may_go_on():
                 self._untaken -= 1
-                self._allowed -= 1
                 message = await channel.take(self._source)
                 if message is None:
-                    self._untaken = 0
                     break
                 letter = Letter(queue=self._queue, message=message)
-                if not self._claims(letter) or not await self._treat(session, channel, letter):
-                    self._allowed += 1
+                if self._claims(letter) and await self._treat(session, channel, letter):
+                    self._allowed -= 1
             await self._finish(channel)
         except (BrokerUnavailable, OperationRefused) as error:
             self._fail(str(error))
+        finally:
+            await channel.close()
 
     def _may_go_on(self) -> bool:
-        if self._is_stopping or (self._deadline is not None and time.monotonic() > self._deadline):
-            self.outcome.is_stopped = True
-            return False
         is_over = self.outcome.problem or self._wanted == set()
-        return not is_over and self._untaken > 0 and self._allowed > 0
+        if is_over or self._untaken <= 0 or self._allowed <= 0:
+            return False
+        self.outcome.is_stopped = self._is_stopping or (
+            self._deadline is not None and time.monotonic() > self._deadline
+        )
+        return not self.outcome.is_stopped
 
     def _claims(self, letter: Letter) -> bool:
         """Tell whether this letter is asked for; one of each id is."""

@@ -1,8 +1,6 @@
-"""The queues of the embedded broker for an operator; each move is one step under the server's lock."""
+"""The queues of the embedded broker for an operator."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from faststream_django.backends.memory.envelope import Envelope
 from faststream_django.backends.memory.queue import Queue
@@ -21,9 +19,6 @@ __all__ = ["MemoryOperatorSession"]
 class MemoryOperatorSession(OperatorSession):
     """Looks into the server of this process."""
 
-    most_channels = 1
-    """More would not be faster: nothing waits here."""
-
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
 
@@ -37,7 +32,13 @@ class MemoryOperatorSession(OperatorSession):
         return MemoryOperatorChannel(self._server)
 
     async def put(self, message: QueuedMessage, queue: str) -> None:
-        _publish(self._server, queue, message.properties, message.body)
+        try:
+            verdict = self._server.publish("", queue, message.properties, message.body)
+        except ServerRefused as refused:
+            raise OperationRefused(str(refused)) from refused
+        if verdict != "confirmed":
+            reason = "is full" if verdict == "rejected" else "is not there"
+            raise OperationRefused(f"queue {queue!r} {reason}")
 
     async def close(self) -> None:
         """There is nothing to end."""
@@ -70,11 +71,6 @@ class MemoryOperatorChannel(OperatorChannel):
             handle=self._taken,
         )
 
-    async def move(self, message: QueuedMessage, queue: str, properties: Any) -> None:
-        with self._server.lock:
-            _publish(self._server, queue, properties, message.body)
-            del self._held[message.handle]
-
     async def delete(self, *messages: QueuedMessage) -> None:
         for message in messages:
             del self._held[message.handle]
@@ -85,14 +81,3 @@ class MemoryOperatorChannel(OperatorChannel):
             for source, envelope in reversed(held.values()):
                 source.requeue(envelope)
                 source.deliver()
-
-
-def _publish(server: MemoryServer, queue: str, properties: Any, body: bytes) -> None:
-    try:
-        verdict = server.publish("", queue, properties, body)
-    except ServerRefused as refused:
-        raise OperationRefused(str(refused)) from refused
-    if verdict == "rejected":
-        raise OperationRefused(f"queue {queue!r} is full")
-    if verdict == "returned":
-        raise OperationRefused(f"there is no queue {queue!r}")

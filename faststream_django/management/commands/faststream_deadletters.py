@@ -15,7 +15,7 @@ from faststream_django.conf.entries import BrokerSettings, broker_settings
 from faststream_django.dead_letters import operating
 from faststream_django.dead_letters.discarding import Discard
 from faststream_django.dead_letters.interrupting import signals_stop
-from faststream_django.dead_letters.queues import known_queues, source_queue
+from faststream_django.dead_letters.queues import declared_queues, known_queues, source_queue
 from faststream_django.dead_letters.replaying import Replay
 from faststream_django.dead_letters.showing import (
     HEADINGS,
@@ -134,7 +134,15 @@ class Command(BaseCommand):
     def _replay(self) -> None:
         to = self.options["to"]
         self._sweep_all(
-            partial(Replay, self.settings, to=to, limit=self.options["limit"]), "Replayed", self._queues()
+            partial(
+                Replay,
+                self.settings,
+                declared=declared_queues(self.settings),
+                to=to,
+                limit=self.options["limit"],
+            ),
+            "Replayed",
+            self._queues(),
         )
 
     def _discard(self) -> None:
