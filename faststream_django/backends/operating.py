@@ -82,7 +82,11 @@ class OperatorChannel(ABC):
 
     @abstractmethod
     async def delete(self, *messages: QueuedMessage) -> None:
-        """Delete messages that were taken; return once the broker has."""
+        """Have messages deleted that were taken, before anything else that is asked of this channel."""
+
+    @abstractmethod
+    async def settle(self) -> None:
+        """Return once the broker has done what it was asked for."""
 
     @abstractmethod
     async def close(self) -> None:

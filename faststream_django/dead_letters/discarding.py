@@ -57,4 +57,5 @@ class Discard(Sweep):
         batch, self._batch = self._batch, []
         if batch:
             await channel.delete(*batch)
+            await channel.settle()
             self.outcome.done += len(batch)

@@ -33,7 +33,7 @@ def known_queues(settings: BrokerSettings) -> list[str]:
 
     Whatever a module with subscribers raises when it is imported is raised here.
     """
-    names = {queue_name(each) for each in _subscribers()} | {each.name for each in settings.queues}
+    names = {queue_name(each) for each in _subscribers(settings)} | {each.name for each in settings.queues}
     return sorted(name for name in names if not name.endswith(SUFFIX))
 
 
@@ -43,7 +43,7 @@ def declared_queues(settings: BrokerSettings) -> dict[str, QueueSettings]:
         return {}
     found: dict[str, QueueSettings] = {}
     with suppress(Exception):  # what is not known is replayed more slowly
-        for subscriber in _subscribers():
+        for subscriber in _subscribers(settings):
             queue = subscriber.queue
             if queue.declare:
                 arguments = dict(queue.arguments)
@@ -58,10 +58,10 @@ def declared_queues(settings: BrokerSettings) -> dict[str, QueueSettings]:
     return found | {each.name: each for each in settings.queues}
 
 
-def _subscribers() -> list[RabbitSubscriber]:
+def _subscribers(settings: BrokerSettings) -> list[RabbitSubscriber]:
     return [
         subscriber
-        for router in autodiscover()
+        for router in autodiscover().get(settings.alias, ())
         for subscriber in cast("list[RabbitSubscriber]", router.subscribers)
     ]
 

@@ -114,6 +114,7 @@ class Sweep(ABC):
                 if self._claims(letter) and await self._treat(session, channel, letter):
                     self._allowed -= 1
             await self._finish(channel)
+            await channel.settle()
         except (BrokerUnavailable, OperationRefused) as error:
             self._fail(str(error))
         finally:

@@ -75,6 +75,9 @@ class MemoryOperatorChannel(OperatorChannel):
         for message in messages:
             del self._held[message.handle]
 
+    async def settle(self) -> None:
+        """Everything is done at once here."""
+
     async def close(self) -> None:
         held, self._held = self._held, {}
         with self._server.lock:

@@ -77,8 +77,7 @@ class RabbitOperatorSession(OperatorSession):
 
     async def open_channel(self) -> OperatorChannel:
         async with _answers_within(self._timeout):
-            channel = await self._connection.open_plain_channel(_Transaction)
-            await channel.tx_select()
+            channel = await self._connection.open_plain_channel(_TakingChannel)
         return RabbitOperatorChannel(self._connection, channel, self._timeout)
 
     async def put(self, message: QueuedMessage, queue: str) -> None:
@@ -102,12 +101,13 @@ class RabbitOperatorSession(OperatorSession):
 
 
 class RabbitOperatorChannel(OperatorChannel):
-    """A channel in a transaction."""
+    """A channel, with transactions from when the first message is moved."""
 
-    def __init__(self, connection: RabbitConnection, channel: _Transaction, timeout: float) -> None:
+    def __init__(self, connection: RabbitConnection, channel: _TakingChannel, timeout: float) -> None:
         self._connection = connection
         self._channel = channel
         self._timeout = timeout
+        self._is_transactional = False
 
     async def take(self, queue: str) -> QueuedMessage | None:
         async with _answers_within(self._timeout):
@@ -126,6 +126,9 @@ class RabbitOperatorChannel(OperatorChannel):
         channel = self._channel
         _as_sent(message.properties)  # or it could not be put back
         async with _answers_within(self._timeout):
+            if not self._is_transactional:
+                await channel.tx_select()
+                self._is_transactional = True
             await channel.basic_publish(
                 message.body, routing_key=queue, properties=_as_sent(properties), mandatory=True, wait=False
             )
@@ -147,16 +150,24 @@ class RabbitOperatorChannel(OperatorChannel):
             raise NotMoved(f"queue {queue!r} is gone ({channel.returned})")
 
     async def delete(self, *messages: QueuedMessage) -> None:
-        async with _answers_within(max(self._timeout, COMMIT_TIMEOUT)):
+        async with _answers_within(self._timeout):
             for message in messages:
                 await self._channel.basic_ack(message.handle, wait=False)
-            await self._channel.tx_commit()
+        if self._is_transactional:
+            await self.settle()
+
+    async def settle(self) -> None:
+        async with _answers_within(max(self._timeout, COMMIT_TIMEOUT)):
+            if self._is_transactional:
+                await self._channel.tx_commit()
+            else:  # a question whose answer does not matter: the channel takes one thing after the other
+                await self._channel.basic_qos()
 
     async def close(self) -> None:
         await _close(self._channel)
 
 
-class _Transaction(RabbitChannel):
+class _TakingChannel(RabbitChannel):
     """A channel that knows what the broker said of the message in its transaction."""
 
     returned: str | None = None
