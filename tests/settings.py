@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "faststream_django",
     "faststream_django.outbox",
     "faststream_django.inbox",
+    "faststream_django.dead_letters",
     "tests.test_app",
 ]
 DATABASES = {"default": _database("default"), "other": _database("other")}

@@ -29,9 +29,11 @@ def peek(settings: BrokerSettings, queue: str, limit: int) -> Shelf:
     return _run(look, settings, queue, limit)
 
 
-def find(settings: BrokerSettings, queues: Iterable[str], letter_id: str) -> Letter | None:
-    """Return the first dead letter with this id."""
-    return _run(find_letter, settings, queues, letter_id)
+def find(
+    settings: BrokerSettings, queues: Iterable[str], letter_id: str, most: int | None = None
+) -> Letter | None:
+    """Return the first dead letter with this id; with `most`, look at no more than so many of each queue."""
+    return _run(find_letter, settings, queues, letter_id, most)
 
 
 def sweep(job: Sweep) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -45,12 +46,18 @@ async def look(settings: BrokerSettings, queue: str, limit: int) -> Shelf:
             return Shelf(queue=queue, count=count, letters=tuple([each async for each in letters]))
 
 
-async def find_letter(settings: BrokerSettings, queues: Iterable[str], letter_id: str) -> Letter | None:
-    """Return the first dead letter with this id; look no further than to what was there at the start."""
+async def find_letter(
+    settings: BrokerSettings, queues: Iterable[str], letter_id: str, most: int | None = None
+) -> Letter | None:
+    """Return the first dead letter with this id, of those that were there at the start.
+
+    With `most`, look at no more than so many of each queue.
+    """
     async with operator_session(settings) as session:
         for queue in queues:
             count = await session.count(dead_letter_queue(queue))
-            async with aclosing(_letters(session, queue, count or 0)) as letters:
+            count = min(count or 0, most if most is not None else sys.maxsize)
+            async with aclosing(_letters(session, queue, count)) as letters:
                 async for letter in letters:
                     if letter.id == letter_id:
                         return letter

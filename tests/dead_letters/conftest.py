@@ -3,6 +3,7 @@ import uuid
 import pytest
 
 from faststream_django.conf.entries import broker_settings
+from tests.worker.conftest import make_app  # noqa: F401 - a fixture here, too
 
 KINDS = ("classic", "quorum")
 

@@ -1,0 +1,1 @@
+"""Migrations of the app: the model without a table, for its permissions."""
