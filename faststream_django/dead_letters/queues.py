@@ -6,7 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from faststream_django.conf.topology import QueueSettings
+from faststream_django.worker import helper_queues
 from faststream_django.worker.discovery import autodiscover
+from faststream_django.worker.helper_queues import ConsumedQueue
+from faststream_django.worker.source import queue_name
 
 if TYPE_CHECKING:
     from faststream.rabbit.subscriber import RabbitSubscriber
@@ -20,7 +23,7 @@ SUFFIX = ".dlq"
 
 def dead_letter_queue(queue: str) -> str:
     """Return the name of the queue that keeps the dead letters of a queue."""
-    return f"{queue}{SUFFIX}"
+    return helper_queues.dead_letter_queue(ConsumedQueue(queue)).name
 
 
 def source_queue(name: str) -> str:
@@ -64,7 +67,3 @@ def _subscribers(settings: BrokerSettings) -> list[RabbitSubscriber]:
         for router in autodiscover().get(settings.alias, ())
         for subscriber in cast("list[RabbitSubscriber]", router.subscribers)
     ]
-
-
-def queue_name(subscriber: RabbitSubscriber) -> str:
-    return f"{subscriber._outer_config.prefix}{subscriber.queue.name}"  # noqa: SLF001

@@ -3,6 +3,7 @@ import uuid
 import pytest
 
 from faststream_django.conf.entries import broker_settings
+from faststream_django.worker.helper_queues import ConsumedQueue, dead_letter_queue
 from tests.worker.conftest import make_app  # noqa: F401 - a fixture here, too
 
 KINDS = ("classic", "quorum")
@@ -24,12 +25,9 @@ def make_queue(rabbitmq, kind):
         rabbitmq.declare_queue(name, arguments={"x-queue-type": kind, **(arguments or {})})
         made.append(name)
         if dead_letters:
-            # Not -1: RabbitMQ 3.10 drops a message then when it is put back for the first time.
-            limit = {"x-delivery-limit": 2**31 - 1} if kind == "quorum" else {}
-            rabbitmq.declare_queue(
-                f"{name}.dlq", arguments={"x-queue-type": kind, "x-overflow": "reject-publish", **limit}
-            )
-            made.append(f"{name}.dlq")
+            helper = dead_letter_queue(ConsumedQueue(name, kind))
+            rabbitmq.declare_queue(helper.name, arguments={"x-queue-type": helper.type, **helper.arguments})
+            made.append(helper.name)
         return name
 
     yield make

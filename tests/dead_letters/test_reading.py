@@ -40,6 +40,15 @@ def test_look_leaves_the_order_of_a_classic_queue(rabbitmq, broker, queue):
     assert ids_in(rabbitmq, f"{queue}.dlq", 5) == names(*range(5))
 
 
+def test_looking_again_and_again_costs_no_letter(rabbitmq, broker, queue):
+    bury(rabbitmq, queue, 3)
+
+    for _ in range(25):
+        wait_until(lambda: len(operating.peek(broker, queue, 3).letters) == 3)
+
+    assert sorted(ids_in(rabbitmq, f"{queue}.dlq", 3)) == names(0, 1, 2)
+
+
 def test_look_at_nothing_needs_no_channel(rabbitmq, broker, queue):
     assert operating.peek(broker, queue, 0).letters == ()
     assert operating.peek(broker, queue, 5).letters == ()

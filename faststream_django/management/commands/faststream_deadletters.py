@@ -189,7 +189,7 @@ class Command(BaseCommand):
             outcomes.append(outcome)
             if outcome.is_stopped or (self.options["ids"] and not ids):
                 break
-        self._conclude(outcomes, ids, verb)
+        self._conclude(outcomes, ids)
 
     def _stop(self, job: Sweep) -> None:
         job.stop()
@@ -204,12 +204,12 @@ class Command(BaseCommand):
         for problem in problems:
             self.stderr.write(problem)
 
-    def _conclude(self, outcomes: Sequence[Outcome], missing: Iterable[str], verb: str) -> None:
+    def _conclude(self, outcomes: Sequence[Outcome], missing: Iterable[str]) -> None:
         if any(each.is_stopped for each in outcomes):
             raise CommandError("Interrupted.", returncode=INTERRUPTED)
         problems = [f"{printable(name)} is not among the dead letters." for name in sorted(missing)]
         if not all(each.is_complete for each in outcomes):
-            problems.append(f"{verb} not everything.")
+            problems.append("Not everything was done.")
         if problems:
             raise CommandError("\n".join(problems), returncode=NOT_DONE)
         if not outcomes and not self.options["json"]:
