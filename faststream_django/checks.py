@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,8 @@ def _check_outbox(broker: BrokerSettings) -> Iterator[CheckMessage]:
             hint="Add 'faststream_django.outbox' to INSTALLED_APPS, then run 'manage.py migrate'.",
             id="faststream_django.E003",
         )
-    elif not broker.uses_outbox and broker.outbox != OutboxSettings():
+    # What is hidden of a message is hidden of dead letters, too.
+    elif not broker.uses_outbox and replace(broker.outbox, redact=()) != OutboxSettings():
         yield CheckWarning(
             f"{place}['OUTBOX'] has no effect: no message of this broker is stored.",
             hint="Set 'ON_COMMIT' or 'ON_FAILURE' to 'outbox', or leave 'OUTBOX' out.",

@@ -32,7 +32,7 @@ class OutboxSettings:
     retain_dead: float | None = None
     """How long dead messages are kept; None: until somebody retries or discards them."""
     redact: tuple[str, ...] = ()
-    """Keys of bodies and headers whose values the admin hides."""
+    """Keys of bodies and headers whose values operators do not see, those of dead letters included."""
 
 
 def read_outbox(given: Setting) -> OutboxSettings:

@@ -75,6 +75,12 @@ def test_settings_without_effect_are_reported(configure):
     assert ids(check_settings()) == []
 
 
+def test_what_is_hidden_of_dead_letters_has_an_effect_without_the_outbox(configure):
+    configure(ON_COMMIT="memory", OUTBOX={"REDACT": ["email"]})
+
+    assert ids(check_settings()) == []
+
+
 def test_site_without_stored_messages_needs_nothing(configure, settings):
     configure(ON_COMMIT="memory")
     settings.DATABASE_ROUTERS = [Router()]
