@@ -7,7 +7,7 @@ from faststream import AckPolicy
 from faststream.exceptions import StopConsume
 from faststream.params import Path
 from faststream.rabbit import Channel, ExchangeType, RabbitExchange, RabbitQueue, RabbitRouter
-from faststream.rabbit.annotations import RabbitMessage
+from faststream.rabbit.annotations import RabbitBroker, RabbitMessage
 
 from faststream_django.exceptions import BrokerRefused, InvalidSubscriber
 from tests.worker.consumers import ignore, publish_many, rows, wait_until
@@ -281,6 +281,51 @@ def test_consumer_of_nothing_starts_and_ends(consume, rabbitmq, router):
     running = consume(router, URL=rabbitmq.url())
 
     assert running.finish()
+
+
+def test_name_that_the_driver_does_not_take_is_refused_in_words(consume, rabbitmq, router):
+    ignore(router, "what?")
+
+    with pytest.raises(BrokerRefused, match=r"queue 'what\?': ValueError: Invalid value for queue"):
+        consume(router, URL=rabbitmq.url())
+
+
+def test_exchange_that_ends_the_connection_is_refused_in_words(consume, rabbitmq, router, queue):
+    """RabbitMQ without the plugin closes the connection for its type, and with it each session."""
+    ignore(router, queue, RabbitExchange("delayed", ExchangeType.X_DELAYED_MESSAGE))
+
+    with pytest.raises(BrokerRefused, match=r"exchange 'delayed' is refused: .*COMMAND_INVALID"):
+        consume(router, URL=rabbitmq.url())
+
+
+def test_queue_that_the_broker_names_is_consumed(consume, rabbitmq, router, handled):
+    @router.subscriber(
+        RabbitQueue("", routing_key="all", exclusive=True), RabbitExchange("names", ExchangeType.TOPIC)
+    )
+    def handle(body: str):
+        handled.begin(body)
+
+    running = consume(router, URL=rabbitmq.url())
+    rabbitmq.publish(b"one", "all", "names", content_type="text/plain")
+    handled.wait_for(lambda each: each.begun["one"])
+    running.lose_connection(rabbitmq)
+    rabbitmq.publish(b"two", "all", "names", content_type="text/plain")
+    handled.wait_for(lambda each: each.begun["two"])
+    rabbitmq.delete_exchange("names")
+
+
+def test_handler_may_declare(consume, rabbitmq, router, queue, handled):
+    @router.subscriber(queue)
+    async def handle(body: str, broker: RabbitBroker):
+        await broker.declare_queue(RabbitQueue(body))
+        handled.begin(body)
+
+    consume(router, URL=rabbitmq.url())
+    publish_many(rabbitmq, queue, [f"{queue}-new"])
+    handled.wait_for(lambda each: each.begun)
+
+    assert rabbitmq.count(f"{queue}-new") == 0
+    rabbitmq.delete_queue(f"{queue}-new")
 
 
 # Policies
