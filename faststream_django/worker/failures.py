@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from faststream._internal.middlewares import BaseMiddleware
-from faststream.message.source_type import SourceType
 from faststream.response.publish_type import PublishType
 
 from faststream_django.worker.cases import Delivery
@@ -44,20 +43,19 @@ class FailurePolicy:
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self._settler = Settler(settings)
-        self._most_bytes = settings.max_message_bytes
+        self.settler = Settler(settings)
+        self.most_bytes = settings.max_message_bytes
 
     def __call__(self, msg: IncomingMessage | None, /, *, context: ContextRepo) -> BaseMiddleware[Any, Any]:
-        subscriber = context.get_local("handler_")
         # Not of a subscriber: what is published, a reply to a request, and what is taken with get_one().
         # Settled at its arrival: the subscriber acknowledges nothing.
-        if msg is None or subscriber is None or msg.locked or msg.consumer_tag is None:
+        if msg is None or msg.locked or msg.consumer_tag is None:
             return BaseMiddleware(msg, context=context)
-        return _Watch(Delivery(msg, subscriber), context, self._settler, self._most_bytes)
+        return _Watch(msg, context, self)
 
     async def tell_missing_queues(self, subscribers: Iterable[RabbitSubscriber]) -> None:
         """Log what somebody has to create for these subscribers, where it is not declared here."""
-        await self._settler.tell_missing_queues(filter(self._settler.is_asked, subscribers))
+        await self.settler.tell_missing_queues(filter(self.settler.is_asked, subscribers))
 
 
 async def tell_missing_queues(broker: RabbitBroker, wants: Callable[[str], bool]) -> None:
@@ -73,37 +71,37 @@ async def tell_missing_queues(broker: RabbitBroker, wants: Callable[[str], bool]
 
 
 class _Watch(BaseMiddleware[Any, Any]):
-    """Looks on while one message is handled."""
+    """Looks on while one message is handled.
 
-    __slots__ = ("_delivery", "_most_bytes", "_settler")
+    It is in the way of every message, so that it does little: what only a failure needs, waits for one.
+    """
 
-    def __init__(self, delivery: Delivery, context: ContextRepo, settler: Settler, most_bytes: int) -> None:
-        super().__init__(delivery.raw, context=context)
-        self._delivery = delivery
-        self._settler = settler
-        self._most_bytes = most_bytes
+    __slots__ = ("_call", "_is_handled", "_message", "_policy")
 
-    async def on_receive(self) -> None:
-        raw = self._delivery.raw
-        if QUEUE in raw.headers:
-            restore(raw, queue_name(self._delivery.subscriber))
+    def __init__(self, raw: IncomingMessage, context: ContextRepo, policy: FailurePolicy) -> None:
+        self.msg = raw
+        self.context = context
+        self._policy = policy
+        self._message: StreamMessage[Any] | None = None
+        self._call: Any = None
+        self._is_handled = False
 
-    async def consume_scope(self, call_next: Callable[[Any], Any], msg: StreamMessage[Any]) -> Any:
-        if msg.source_type is SourceType.RESPONSE:
-            return await call_next(msg)
-        self._delivery.message, self._delivery.handler = msg, _handler(call_next)
-        if len(self._delivery.raw.body) > self._most_bytes and self._settler.is_asked(
-            self._delivery.subscriber
-        ):
+    async def __aenter__(self) -> Self:
+        if QUEUE in self.msg.headers:
+            restore(self.msg, queue_name(self._subscriber))
+        return self
+
+    def consume_scope(self, call_next: Callable[[Any], Any], msg: StreamMessage[Any]) -> Any:
+        self._message, self._call = msg, call_next
+        if len(self.msg.body) > self._policy.most_bytes and self._policy.settler.is_asked(self._subscriber):
             raise BodyTooLarge(
-                f"the body has {len(self._delivery.raw.body):,} bytes, and MAX_MESSAGE_BYTES allows "
-                f"{self._most_bytes:,}"
+                f"the body has {len(self.msg.body):,} bytes, and MAX_MESSAGE_BYTES allows "
+                f"{self._policy.most_bytes:,}"
             )
-        result = await call_next(msg)
-        self._delivery.is_handled = True
-        return result
+        return call_next(msg)
 
     async def publish_scope(self, call_next: Callable[[Any], Any], cmd: PublishCommand) -> Any:
+        self._is_handled = True
         if cmd.publish_type is not PublishType.REPLY:
             return await call_next(cmd)
         try:
@@ -112,8 +110,8 @@ class _Watch(BaseMiddleware[Any, Any]):
             # The request is handled, and handling it again would not bring the requester back.
             logger.exception(
                 "queue=%r message_id=%r is handled, but its reply is not sent",
-                queue_name(self._delivery.subscriber),
-                self._delivery.raw.message_id,
+                queue_name(self._subscriber),
+                self.msg.message_id,
             )
             return None
 
@@ -125,7 +123,19 @@ class _Watch(BaseMiddleware[Any, Any]):
     ) -> bool | None:
         if exc_val is None or isinstance(exc_val, asyncio.CancelledError | GeneratorExit):
             return None
-        return await self._settler.settle(self._delivery, exc_val)
+        delivery = Delivery(
+            raw=self.msg,
+            subscriber=self._subscriber,
+            message=self._message,
+            handler=None if self._call is None else _handler(self._call),
+            is_handled=self._is_handled,
+        )
+        return await self._policy.settler.settle(delivery, exc_val)
+
+    @property
+    def _subscriber(self) -> RabbitSubscriber:
+        subscriber: RabbitSubscriber = self.context.get_local("handler_")
+        return subscriber
 
 
 def _handler(call: Any) -> Callable[..., Any]:

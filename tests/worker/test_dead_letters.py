@@ -87,6 +87,25 @@ def test_full_dead_letters_give_the_message_back_until_there_is_room(site, caplo
     eventually(lambda: site.is_empty(site.name))
 
 
+def test_policy_of_the_broker_that_limits_the_dead_letters_drops_none(rabbit):
+    """Without our word on it RabbitMQ drops the oldest, and confirms the new one."""
+    rabbit.configure(WORKER=NEVER)
+    limit = '{"max-length": 1}'
+    rabbit.node.ctl("set_policy", "limit", f"^{rabbit.dead_letters}$", limit, "--apply-to", "queues")
+    try:
+        bad, _ = consume(rabbit)
+        rabbit.publish(b"bad 1")
+        eventually(lambda: not rabbit.is_empty(rabbit.dead_letters))
+        rabbit.publish(b"bad 2")
+        bad.wait(3)
+        first = rabbit.drain(rabbit.dead_letters)
+
+        assert [each.body for each in first] == [b"bad 1"]
+        assert [each.body for each in rabbit.wait_for(rabbit.dead_letters)] == [b"bad 2"]
+    finally:
+        rabbit.node.ctl("clear_policy", "limit")
+
+
 def test_full_retry_queue_makes_a_dead_letter_of_it(site, caplog):
     site.configure(WORKER=ONCE_MORE)
     for queue in retry_queues(site, 60):
@@ -299,6 +318,26 @@ def test_embedded_broker_that_is_stopped_loses_nothing(settings, caplog):
     assert [each.body for each in site.wait_for(site.dead_letters)] == [b"bad"]
     site.stop()
     brokers.stop()
+
+
+def test_error_inside_loses_nothing_and_quotes_no_values(site, caplog):
+    """As when the alias has gone from the settings."""
+    site.configure(WORKER=NEVER)
+    router, calls = RabbitRouter(), Calls()
+
+    @router.subscriber(site.name)
+    def handle(number: int) -> None:
+        calls()
+
+    site.consume(router)
+    before, site.settings.FASTSTREAM = site.settings.FASTSTREAM, {"other": {"URL": "memory://other"}}
+    site.publish(b"secret")
+    eventually(lambda: told(caplog, "could not be settled"))
+
+    site.settings.FASTSTREAM = before
+
+    assert [each.body for each in site.wait_for(site.dead_letters)] == [b"secret"]
+    assert "secret" not in caplog.text
 
 
 # What cannot be carried
