@@ -20,6 +20,7 @@ from faststream_django.worker.helper_queues import (
 from faststream_django.worker.places import leave_place, pause
 from faststream_django.worker.replies import error_reply
 from faststream_django.worker.retrying import delay, delays, plan_of
+from faststream_django.worker.source import queue_name
 
 if TYPE_CHECKING:
     from aio_pika import IncomingMessage
@@ -68,6 +69,15 @@ class Settler:
 
     async def settle(self, delivery: Delivery, error: BaseException) -> bool:
         """Settle a message whose handling raised; return whether the error ends here."""
+        try:
+            return await self._settle(delivery, error)
+        except Exception as failure:
+            name = f"queue={queue_name(delivery.subscriber)!r} message_id={delivery.raw.message_id!r}"
+            logger.exception("%s could not be settled", name, exc_info=without_values(failure))
+            await self._give_back(delivery.raw, name, failure)
+            return True
+
+    async def _settle(self, delivery: Delivery, error: BaseException) -> bool:
         from faststream.exceptions import HandlerException, RejectMessage, StopConsume
 
         if isinstance(error, HandlerException) and not (
@@ -86,11 +96,7 @@ class Settler:
             case.tell(f"left to the AckPolicy {delivery.subscriber.ack_policy.value}")
             return False
         leave_place()
-        try:
-            await self._settle(case)
-        except Exception as failure:
-            logger.exception("%s could not be settled", case.name, exc_info=without_values(failure))
-            await self._give_back(case, failure)
+        await self._decide(case)
         return not isinstance(error, SystemExit)  # with which FastStream ends the worker
 
     def _buries(self, delivery: Delivery, error: Any) -> bool:
@@ -101,7 +107,7 @@ class Settler:
             and not error.extra_options.get("requeue")
         )
 
-    async def _settle(self, case: Case) -> None:
+    async def _decide(self, case: Case) -> None:
         if case.delivery.wants_reply:
             case.tell("an error reply")
             if await error_reply(self._settings.alias, case.raw, case.error, queue=case.queue.name):
@@ -129,7 +135,7 @@ class Settler:
                 logger.error("%s is a dead letter now, it cannot wait: %s", case.name, error)  # noqa: TRY400
                 await self._bury(case)
             else:
-                await self._give_back(case, error)
+                await self._give_back(case.raw, case.name, error)
 
     async def _bury(self, case: Case) -> None:
         if not self._settings.worker.dead_letters or not case.queue.name:
@@ -140,18 +146,18 @@ class Settler:
         case.tell(f"a dead letter in {target.name!r}")
         try:
             await self._move(case, target)
-        except NotHandedOver as refused:
-            await self._give_back(case, refused)
+        except NotHandedOver as error:
+            await self._give_back(case.raw, case.name, error)
 
     async def _move(self, case: Case, target: HelperQueue) -> None:
         await self._hand_over.hand_over(copy_of(case.raw, case.failure, target.name), target)
         logger.debug("%s is in %r", case.name, target.name)
         await _settle(case.raw.ack)
 
-    async def _give_back(self, case: Case, why: Exception) -> None:
-        logger.error("%s goes back to its queue in %g s: %s", case.name, GIVE_BACK_PAUSE, why)
+    async def _give_back(self, raw: IncomingMessage, name: str, why: Exception) -> None:
+        logger.error("%s goes back to its queue in %g s: %s", name, GIVE_BACK_PAUSE, why)
         await pause(GIVE_BACK_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311
-        await _settle(case.raw.nack)
+        await _settle(raw.nack)
 
 
 async def _settle(settle: Callable[[], Any]) -> None:

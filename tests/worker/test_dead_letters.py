@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from faststream import BaseMiddleware
 from faststream.rabbit import RabbitQueue, RabbitRouter
 
 from faststream_django import brokers
@@ -138,7 +139,8 @@ def test_full_retry_queue_without_dead_letters_gives_the_message_back(site):
     assert bad.gaps[0] > 0.4
 
 
-def test_more_bad_messages_than_places_do_not_stop_other_queues(site):
+def test_more_bad_messages_than_places_do_not_stop_other_queues(site, monkeypatch):
+    monkeypatch.setattr("faststream_django.worker.settling.GIVE_BACK_PAUSE", 20.0)
     site.configure(WORKER={**NEVER, "CONCURRENCY": 2})
     site.declare(site.dead_letters, **FULL)
     site.publish(b"old", site.dead_letters)
@@ -320,23 +322,38 @@ def test_embedded_broker_that_is_stopped_loses_nothing(settings, caplog):
     brokers.stop()
 
 
-def test_error_inside_loses_nothing_and_quotes_no_values(site, caplog):
-    """As when the alias has gone from the settings."""
+def test_alias_that_has_gone_from_the_settings_loses_nothing(site, caplog):
     site.configure(WORKER=NEVER)
-    router, calls = RabbitRouter(), Calls()
-
-    @router.subscriber(site.name)
-    def handle(number: int) -> None:
-        calls()
-
-    site.consume(router)
+    consume(site)
     before, site.settings.FASTSTREAM = site.settings.FASTSTREAM, {"other": {"URL": "memory://other"}}
-    site.publish(b"secret")
+    site.publish(b"bad")
     eventually(lambda: told(caplog, "could not be settled"))
 
     site.settings.FASTSTREAM = before
 
+    assert [each.body for each in site.wait_for(site.dead_letters)] == [b"bad"]
+
+
+def test_message_that_a_middleware_has_damaged_is_not_lost_nor_quoted(site, caplog):
+    site.configure(WORKER=NEVER)
+    damaged = Calls()
+
+    class Damaging(BaseMiddleware):
+        async def consume_scope(self, call_next, msg):
+            if damaged() == 1:
+                msg.raw_message.headers = None
+            return await call_next(msg)
+
+    router = RabbitRouter(middlewares=[Damaging])
+
+    @router.subscriber(site.name)
+    def handle(number: int) -> None: ...
+
+    site.consume(router)
+    site.publish(b"secret")
+
     assert [each.body for each in site.wait_for(site.dead_letters)] == [b"secret"]
+    assert told(caplog, "could not be settled")
     assert "secret" not in caplog.text
 
 

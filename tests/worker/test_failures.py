@@ -32,11 +32,11 @@ def errors(caplog):
     return [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
-def failing(site, *, error=OSError, **options):
+def failing(site, *, error=OSError, queue=None, **options):
     """Return a router whose handler always fails, and its calls."""
     router, calls = RabbitRouter(), Calls()
 
-    @router.subscriber(site.name, **options)
+    @router.subscriber(queue or site.name, **options)
     def handle(body) -> None:
         calls(body)
         raise error
@@ -276,6 +276,24 @@ def test_message_without_properties_gets_none_of_them(site):
     assert len(calls.seen) == 3
     assert (dead.message_id, dead.correlation_id, dead.app_id, dead.priority) == (None,) * 4
     assert dead.reply_to is None
+
+
+def test_expiration_cuts_no_wait_short_and_no_dead_letter_expires(site):
+    site.configure(WORKER={"ATTEMPTS": 2, "BACKOFF": (1.0, 1.0)})
+    router, calls = failing(site)
+    site.consume(router)
+
+    site.publish(b"x", expiration="500")
+    calls.wait(2)
+    assert calls.gaps[0] >= 0.8
+
+    site.configure(WORKER=NEVER)
+    other = f"{site.name}-2"
+    router, _ = failing(site, queue=other)
+    site.consume(router)
+    site.publish(b"x", other, expiration="60000")
+    [dead] = site.wait_for(f"{other}.dlq")
+    assert dead.expiration is None
 
 
 def test_copies_are_not_sent_a_second_time(site):
