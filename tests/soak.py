@@ -1,5 +1,5 @@
 """The long run: two restarts under load, random faults, a long stall, a cluster that loses nodes, and an
-outbox whose processes, broker and database fail.
+outbox and an inbox whose processes, broker and database fail.
 
     make soak
     make soak ARGS="--only faults cluster --faults 180"
@@ -41,6 +41,7 @@ from tests.faults.faults import AWAY, FAULTS
 from tests.faults.load import BULK, HANG_AFTER, Load, share, to
 from tests.faults.site import BUSY, SETTLED, TIMEOUT, Site, open_site, wait_until
 from tests.faults.stall import Stall, stall
+from tests.inbox.crash.workers import Workers
 from tests.nodes import Account, Ledger, PostgreSQLCluster, RabbitMQCluster, RabbitMQNode
 from tests.outbox.crash.crash import Plan, crash
 from tests.outbox.crash.family import Family
@@ -393,6 +394,23 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
     )
 
 
+def inbox(options: argparse.Namespace) -> Iterator[Row]:
+    """Kill workers and the broker, and end connections of the database, while messages come twice."""
+    with (
+        running_node() as node,
+        contextlib.closing(PostgreSQLCluster(int(settings.POSTGRESQL_PORT))) as postgresql,
+    ):
+        postgresql.start()
+        with Workers(node, postgresql, seed=options.seed) as workers:
+            effects = workers.crash(messages=10_000, copies=2, strikes=50, broker_kills=3)
+    twice = sum(count > 1 for count in effects.values())
+    yield Row(
+        name="inbox: 20,000 deliveries of 10,000 messages",
+        notes=f"seed {options.seed}; {', '.join(f'{n} x {what}' for what, n in workers.struck.items())}",
+        problems=(f"{twice} messages had more than one effect",) if twice else (),
+    )
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "restarts": restarts,
     "faults": faults,
@@ -402,6 +420,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "outbox-takeover": takeovers,
     "outbox-outage": outages,
     "outbox-memory": memory,
+    "inbox": inbox,
 }
 
 Recovery = tuple[str, float, float]  # what happened, the time without a confirm after it, and its bar

@@ -22,6 +22,7 @@ from faststream_django import (
     request,
 )
 from faststream_django.exceptions import BrokerUnavailable, BulkPublishError, PublishError, RequestFailed
+from faststream_django.inbox import idempotent
 from faststream_django.sync import SyncBroker
 from faststream_django.testing import CapturedMessages, capture_messages, real_brokers
 
@@ -104,3 +105,16 @@ async def under_test() -> None:
     async with capture_messages(fail_with=fails_when_urgent) as messages, real_brokers("default"):
         await apublish({"id": 1}, "orders")
     print(messages.assert_published("orders", count=1)[0].body)
+
+
+@idempotent
+def handles_once(order: int) -> str:
+    return str(order)
+
+
+@idempotent(using="default", key=lambda message: message.body, consumer="billing")
+def handles_once_by_key(order: int) -> str:
+    return handles_once(order)
+
+
+handled: str = handles_once_by_key(1)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["DigestField"]
+__all__ = ["DigestField", "for_driver"]
 
 _TYPES = {"postgresql": "uuid", "mysql": "binary(16)", "sqlite": "blob"}
 
@@ -31,7 +31,12 @@ class DigestField(models.Field):  # type: ignore[type-arg]
         connection: BaseDatabaseWrapper,
         prepared: bool = False,  # noqa: ARG002, FBT001, FBT002
     ) -> Any:
-        return uuid.UUID(bytes=value) if connection.vendor == "postgresql" else value
+        return for_driver(value, connection.vendor)
 
     def from_db_value(self, value: Any, *args: Any) -> bytes:  # noqa: ARG002
         return value.bytes if isinstance(value, uuid.UUID) else bytes(value)
+
+
+def for_driver(digest: bytes, vendor: str) -> uuid.UUID | bytes:
+    """Return what an engine's driver is given for a digest."""
+    return uuid.UUID(bytes=digest) if vendor == "postgresql" else digest

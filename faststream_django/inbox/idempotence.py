@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
 from faststream_django.inbox.keys import Key, digest, key_of
-from faststream_django.inbox.recording import is_conflict, record, refuse_once
+from faststream_django.inbox.recording import is_conflict, record, statement
 from faststream_django.worker.options import (
     Scope,
     add_scope,
@@ -94,29 +94,23 @@ class Inbox:
 
         key = key_of(message, self.key)
         consumer = self.consumer or f"{source_queue()} {self.handler}"
-        with ExitStack() as stack:
-            if not self._begin(stack, message, digest(consumer, key)):
-                logger.info("consumer=%r message_id=%s state=handled-before", consumer, message.message_id)
-                raise AckMessage
-            yield
-
-    def _begin(self, stack: ExitStack, message: RabbitMessage, digest: bytes) -> bool:
-        refuse_once(connections[self.using])
-        try:
-            return self._record(stack, message, digest)
-        except OperationalError as error:
-            # Another transaction has recorded it meanwhile, or was about to; a new one can tell.
-            if not is_conflict(error):
-                raise
-        return self._record(stack, message, digest)
-
-    def _record(self, stack: ExitStack, message: RabbitMessage, digest: bytes) -> bool:
-        """Record the message in a transaction that ends with the stack."""
-        with ExitStack() as opened:
-            opened.enter_context(Transaction(self.using)(message))
-            is_new = record(connections[self.using], digest)
-            stack.push(opened.pop_all())
-        return is_new
+        connection = connections[self.using]
+        sql = statement(connection)
+        has_begun = is_second_try = False
+        while True:
+            try:
+                with Transaction(self.using)(message):
+                    if not record(connection, sql, digest(consumer, key)):
+                        logger.info("consumer=%r message_id=%s state=handled", consumer, message.message_id)
+                        raise AckMessage
+                    has_begun = True
+                    yield
+                    return
+            except OperationalError as error:
+                # Another transaction has recorded it meanwhile, or was about to; a new one can tell.
+                if has_begun or is_second_try or not is_conflict(error):
+                    raise
+                is_second_try = True
 
 
 def _refuse_handler(handler: Callable[..., Any], scopes: tuple[Scope, ...], consumer: str | None) -> str:

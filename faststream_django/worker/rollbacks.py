@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import OperationalError
@@ -24,16 +25,10 @@ def no_silent_rollback(connection: BaseDatabaseWrapper) -> Iterator[None]:
     PostgreSQL answers the COMMIT of a failed transaction with a ROLLBACK.
     """
     deadlocks: list[Exception] = []
-
-    def watch(execute: Any, *args: Any) -> Any:
-        try:
-            return execute(*args)
-        except OperationalError as error:
-            if error.args[:1] == (_MYSQL_DEADLOCK,):
-                deadlocks.append(error)
-            raise
-
-    with connection.execute_wrapper(watch) if connection.vendor == "mysql" else nullcontext():
+    if connection.vendor == "mysql":
+        with connection.execute_wrapper(partial(_watch, deadlocks)):
+            yield
+    else:
         yield
     reason = "a deadlock was caught in it" if deadlocks else _reason(connection)
     if reason is not None:
@@ -41,6 +36,15 @@ def no_silent_rollback(connection: BaseDatabaseWrapper) -> Iterator[None]:
             f"What the handler did in the database {connection.alias!r} cannot be committed: {reason}. Let "
             "the error fail the message, or catch it around a transaction.atomic() of its own."
         )
+
+
+def _watch(deadlocks: list[Exception], execute: Any, *args: Any) -> Any:
+    try:
+        return execute(*args)
+    except OperationalError as error:
+        if error.args[:1] == (_MYSQL_DEADLOCK,):
+            deadlocks.append(error)
+        raise
 
 
 def _reason(connection: BaseDatabaseWrapper) -> str | None:

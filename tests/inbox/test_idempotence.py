@@ -251,13 +251,13 @@ def test_message_that_comes_again_is_told(caplog):
         handle(place_order, message(body=b"secret"))
 
     (text,) = caplog.messages
-    assert text == f"consumer='orders {__name__}.place_order' message_id=m-1 state=handled-before"
+    assert text == f"consumer='orders {__name__}.place_order' message_id=m-1 state=handled"
 
 
 @pytest.fixture
 def unknown_databases(monkeypatch):
     """No database was seen yet."""
-    monkeypatch.setattr(recording, "_ready", set())
+    monkeypatch.setattr(recording, "_statements", {})
 
 
 def test_missing_table_is_an_error_before_a_statement_fails(unknown_databases, monkeypatch):

@@ -81,6 +81,29 @@ class Workers:
                 )
                 channel.basic_publish("", QUEUE, b"1", properties, mandatory=True)
 
+    def crash(self, *, messages, copies, strikes, broker_kills=0):
+        """Have so many messages handled while things fail; return how often each had its effect.
+
+        They are published in portions, so that there is always something to handle when something fails.
+        """
+        ids = [f"m-{number}" for number in range(messages)]
+        kills = set(self._dice.sample(range(1, strikes + 1), broker_kills))
+        for strike in range(1, strikes + 1):
+            portion = ids[messages * (strike - 1) // strikes : messages * strike // strikes]
+            enough = len(self.effects) + len(portion) // 6
+            self.publish(portion * copies)
+            self.wait_until(lambda enough=enough: len(self.effects) > enough, "a portion")
+            self.strike()
+            if strike in kills:
+                self.node.kill()
+                self.node.start()
+                self.struck["broker killed"] += 1
+        self.wait_until(lambda: len(self.effects) == messages, "the last message")
+        self.wait_until(lambda: self.node.count(QUEUE) == 0, "the last copy")
+        self.stop()
+        assert self.effects.keys() == set(ids)
+        return self.effects
+
     def strike(self):
         """Kill a worker, which starts again, or terminate connections of the database."""
         if self._dice.random() < 0.7:
