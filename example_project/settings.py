@@ -16,6 +16,7 @@ FASTSTREAM = {
         "QUEUES": {
             "orders.placed": {},
             "newsletters": {},
+            "supplies": {},
             # Gets every event whose routing key is "stock." and one more word.
             "stock": {"bind": {"events": "stock.*"}},
         },
@@ -36,6 +37,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "faststream_django",
     "faststream_django.outbox",
+    "faststream_django.inbox",
+    "faststream_django.dead_letters",
     "shop",
 ]
 

@@ -276,6 +276,39 @@ def test_a_message_that_nobody_takes_is_dead_and_in_the_admin(start):
     assert "no.such.queue" in page
 
 
+def test_a_supplier_that_fails_twice_is_asked_again_after_longer_and_longer_waits(start):
+    shop = start()
+
+    shop.post("supplies/", supplier="fails-twice")
+
+    waits = set()
+
+    def is_delivered(news):
+        waits.update(each["waited"] for each in news["supplies"] if each["waited"] is not None)
+        return [each["status"] for each in news["supplies"]] == ["delivered"]
+
+    (supply,) = shop.wait_for(is_delivered)["supplies"]
+    assert supply["attempts"] == 3
+    first, second = sorted(waits)
+    assert 0.4 <= first < second
+    assert 0.8 <= second
+
+
+def test_a_supplier_that_always_fails_leaves_a_dead_letter_that_is_replayed(start):
+    shop = start()
+
+    shop.post("supplies/", supplier="always-fails")
+    shop.wait_for(lambda news: news["supplies"][0]["status"] == "dead letter")
+
+    # The handler has failed for the last time; its message is on its way to the dead letters.
+    replayed = itertools.takewhile(
+        lambda page: "Replayed 1 of 1 dead letters" not in page,
+        (shop.post("supplies/replay/")[1] for _ in range(100)),
+    )
+    assert len(list(replayed)) < 100
+    shop.wait_for(lambda news: news["supplies"][0]["status"] == "delivered")
+
+
 def test_an_unroutable_message_shows_its_error(shop):
     _, page = shop.post("nowhere/")
 
@@ -419,7 +452,7 @@ def test_every_button_shows_its_code():
     page = (EXAMPLE / "shop/templates/shop/index.html").read_text()
 
     cards = re.findall(r"<article.*?</article>", page, re.DOTALL)
-    assert len(cards) == 6
+    assert len(cards) == 8
     assert all("<button" in card and "<pre" in card for card in cards)
 
 

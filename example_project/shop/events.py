@@ -17,3 +17,8 @@ class StockChanged:
 @dataclass(frozen=True)
 class Newsletter:
     subject: str
+
+
+@dataclass(frozen=True)
+class SupplyWanted:
+    supply: int

@@ -39,6 +39,44 @@ class Order(models.Model):
         return f"Order {self.pk} ({self.quantity} x {self.product})"
 
 
+class SupplierSilent(Exception):
+    pass
+
+
+class Supply(models.Model):
+    """Goods that the shop asks its supplier for, and how often it has asked."""
+
+    ATTEMPTS = 4
+
+    product = models.ForeignKey(Product, models.PROTECT)
+    # How often the supplier does not answer; None: as long as nobody talks to it.
+    failures = models.PositiveSmallIntegerField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    is_delivered = models.BooleanField(default=False)
+    asked_at = models.DateTimeField(null=True)
+    # Seconds between the last two attempts.
+    waited = models.FloatField(null=True)
+
+    def __str__(self):
+        return f"Supply {self.pk} of {self.product}"
+
+    @property
+    def status(self):
+        if self.is_delivered:
+            return "delivered"
+        return "dead letter" if self.attempts >= self.ATTEMPTS else "asked"
+
+    def ask(self):
+        """Ask the supplier once; raise SupplierSilent if it does not answer."""
+        now = timezone.now()
+        self.waited = self.asked_at and (now - self.asked_at).total_seconds()
+        self.attempts, self.asked_at = self.attempts + 1, now
+        self.is_delivered = self.failures is not None and self.attempts > self.failures
+        self.save()
+        if not self.is_delivered:
+            raise SupplierSilent(f"the supplier does not answer (attempt {self.attempts})")
+
+
 class Activity(models.Model):
     """One line of the live list: what happened to a message, and in which process.
 

@@ -12,6 +12,8 @@ urlpatterns = [
     path("newsletters/", views.send_newsletter, name="send-newsletter"),
     path("nowhere/", views.publish_to_nowhere, name="publish-to-nowhere"),
     path("nobody/", views.leave_for_nobody, name="leave-for-nobody"),
+    path("supplies/", views.want_supply, name="want-supply"),
+    path("supplies/replay/", views.replay_supplies, name="replay-supplies"),
     path("broker/", views.switch_broker, name="switch-broker"),
     path("admin/", admin.site.urls),
     # The page has two files and should look right on any server. A real project has them collected.

@@ -9,14 +9,15 @@ from django.views.decorators.http import require_GET, require_POST
 
 from faststream_django import apublish, publish, publish_on_commit
 from faststream_django.backends.memory import MemoryServer
+from faststream_django.dead_letters import replay
 from faststream_django.exceptions import PublishError
 from faststream_django.outbox.models import OutboxMessage, State
 
-from .events import Newsletter, OrderPlaced
+from .events import Newsletter, OrderPlaced, SupplyWanted
 from .forms import OrderForm
-from .models import Activity, Order, Product
+from .models import Activity, Order, Product, Supply
 
-SHOWN_ORDERS, SHOWN_ACTIVITIES, SHOWN_ROWS = 5, 50, 6
+SHOWN_ORDERS, SHOWN_SUPPLIES, SHOWN_ACTIVITIES, SHOWN_ROWS = 5, 4, 50, 6
 
 
 class CardDeclined(Exception):
@@ -93,6 +94,29 @@ def leave_for_nobody(request):
 
 
 @require_POST
+def want_supply(request):
+    """Ask the supplier, who does not answer twice, or as long as nobody has talked to it."""
+    failures = 2 if request.POST.get("supplier") == "fails-twice" else None
+    with transaction.atomic():
+        supply = Supply.objects.create(product=Product.objects.earliest("pk"), failures=failures)
+        publish_on_commit(SupplyWanted(supply=supply.pk), "supplies")
+    messages.success(request, f"{supply} is wanted. The list shows each attempt.")
+    return redirect("index")
+
+
+@require_POST
+def replay_supplies(request):
+    """Talk to the supplier, and have the dead letters handled again."""
+    Supply.objects.filter(is_delivered=False, attempts=Supply.ATTEMPTS).update(failures=0, attempts=0)
+    outcome = replay("supplies", limit=100)
+    if outcome.problem:
+        messages.error(request, f"Replayed {outcome.done}: {outcome.problem}")
+    else:
+        messages.success(request, f"Replayed {outcome.done} of {outcome.count} dead letters.")
+    return redirect("index")
+
+
+@require_POST
 def switch_broker(request):
     """Take the embedded broker away, or bring it back."""
     broker = MemoryServer.get(settings.FASTSTREAM["default"]["URL"])
@@ -127,6 +151,7 @@ def _news():
     orders = Order.objects.select_related("product").order_by("-pk")[:SHOWN_ORDERS]
     activities = Activity.objects.order_by("-happened_at", "-pk")[:SHOWN_ACTIVITIES]
     rows = OutboxMessage.objects.order_by("-pk")
+    supplies = Supply.objects.select_related("product").order_by("-pk")[:SHOWN_SUPPLIES]
     return {
         "broker": "away" if _is_away() else "there",
         "outbox": {
@@ -152,6 +177,17 @@ def _news():
                 "seconds": order.handled_at and (order.handled_at - order.created_at).total_seconds(),
             }
             for order in orders
+        ],
+        "supplies": [
+            {
+                "number": supply.pk,
+                "product": supply.product.name,
+                "attempts": supply.attempts,
+                "most": Supply.ATTEMPTS,
+                "waited": supply.waited,
+                "status": supply.status,
+            }
+            for supply in supplies
         ],
         "activities": [
             {

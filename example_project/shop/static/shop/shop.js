@@ -23,6 +23,18 @@ function orderRow(order) {
   return item;
 }
 
+function supplyRow(supply) {
+  const waited = supply.waited === null ? "" : `, ${supply.waited.toFixed(1)} s after the one before`;
+  const item = row("supply", {
+    ".number": `#${supply.number}`,
+    ".what": supply.product,
+    ".attempts": supply.attempts ? `attempt ${supply.attempts} of ${supply.most}${waited}` : "",
+    ".status": supply.status,
+  });
+  item.dataset.status = supply.status;
+  return item;
+}
+
 function outboxRow(each) {
   const item = row("row", {
     ".destination": each.destination,
@@ -51,6 +63,8 @@ function activityRow(activity) {
 function show(news) {
   byId("orders").replaceChildren(...news.orders.map(orderRow));
   byId("no-orders").hidden = news.orders.length > 0;
+  byId("supplies").replaceChildren(...news.supplies.map(supplyRow));
+  byId("no-supplies").hidden = news.supplies.length > 0;
   for (const state of ["waiting", "sent", "dead"]) byId(state).textContent = news.outbox[state];
   byId("rows").replaceChildren(...news.outbox.rows.map(outboxRow));
   const button = byId("switch");
@@ -92,7 +106,7 @@ async function submit(event) {
   notices.replaceChildren();
   form.after(notices);
   try {
-    const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
+    const response = await fetch(form.action, { method: "POST", body: new FormData(form, button) });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     for (const id of ["notices", "order-errors"]) byId(id).replaceChildren(...page.getElementById(id).children);
   } catch {
