@@ -67,6 +67,8 @@ LOGGING = {
         "faststream_django": {"level": "INFO"},
         # INFO tells when a relay begins to lead.
         "faststream_django.outbox": {"level": "WARNING"},
+        # INFO tells when a worker stops, and why.
+        "faststream_django.worker": {"level": "WARNING"},
         # The drivers report every attempt to reconnect; faststream_django says once what is wrong.
         "aiormq": {"level": "CRITICAL"},
         "aio_pika": {"level": "CRITICAL"},
