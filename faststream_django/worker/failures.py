@@ -13,6 +13,7 @@ from faststream.response.publish_type import PublishType
 
 from faststream_django.worker.cases import Delivery
 from faststream_django.worker.copies import restore
+from faststream_django.worker.discreet_logger import note_told
 from faststream_django.worker.headers import QUEUE
 from faststream_django.worker.settling import Settler
 from faststream_django.worker.source import queue_name
@@ -130,7 +131,11 @@ class _Watch(BaseMiddleware[Any, Any]):
             handler=None if self._call is None else _handler(self._call),
             is_handled=self._is_handled,
         )
-        return await self._policy.settler.settle(delivery, exc_val)
+        try:
+            return await self._policy.settler.settle(delivery, exc_val)
+        except asyncio.CancelledError as cut_off:  # the process ends: the message comes again
+            note_told(cut_off)
+            raise
 
     @property
     def _subscriber(self) -> RabbitSubscriber:

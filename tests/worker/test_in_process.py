@@ -347,6 +347,50 @@ async def handle(body: str):
     assert result.stdout.splitlines() == ["queue 'orders'", "queue 'bills'"]
 
 
+def test_message_that_cannot_be_handed_over_does_not_hold_up_the_end(run_script, shop):
+    """It is lost with the process, as everything in the embedded broker; what was told is not told again."""
+    shop("raise OSError")
+
+    result = run_script(
+        """
+        import logging, sys, threading
+        import django
+        from django.conf import settings
+
+        sys.path.insert(0, "")
+        full = {"arguments": {"x-max-length": 0, "x-overflow": "reject-publish"}}
+        settings.configure(
+            INSTALLED_APPS=["shop"],
+            FASTSTREAM={
+                "default": {
+                    "URL": "memory://",
+                    "SHUTDOWN_TIMEOUT": 1.0,
+                    "QUEUES": {"orders.dlq": full},
+                    "WORKER": {"ATTEMPTS": 1},
+                }
+            },
+        )
+        django.setup()
+        from faststream_django import publish
+        from faststream_django.worker import dead_letters, settling
+        from faststream_django.worker.in_process import consume_in_process
+
+        dead_letters.PAUSES, settling.GIVE_BACK_PAUSE = (), 60.0
+        told = threading.Event()
+        note = lambda record: "goes back" in record.msg and told.set() or True
+        logging.getLogger("faststream_django.worker").addFilter(note)
+        consume_in_process()
+        publish("order", "orders")
+        assert told.wait(5)
+        """
+    )
+
+    assert result.returncode == 0
+    assert result.stderr.count("OSError at shop.subscribers") == 1
+    assert "goes back to its queue in 60 s" in result.stderr
+    assert "Cancelled" not in result.stderr
+
+
 def test_subscribers_run_in_a_forked_child_too(run_script, shop):
     shop()
 
