@@ -238,6 +238,38 @@ def test_returned_value_answers_a_request(rabbit, kind):
     assert asyncio.run(main()) == (14, [number * 2 for number in range(50)])
 
 
+class OutOfStock(Exception):
+    pass
+
+
+def test_failing_handler_answers_at_once_with_the_name_of_its_error(rabbit):
+    router = RabbitRouter()
+
+    @router.subscriber(f"{rabbit}in")
+    def handle(number: int):
+        raise OutOfStock("secret")
+
+    async def main():
+        async with consuming(router):
+            for payload, name in ((7, "OutOfStock"), ("seven", "ValidationError")):
+                with pytest.raises(RequestFailed) as raised:
+                    await arequest(payload, f"{rabbit}in", timeout=20)
+                assert raised.value.error_type == name
+                assert "secret" not in str(raised.value)
+
+    asyncio.run(main())
+
+
+def test_failing_handler_of_the_embedded_broker_answers_too(replying):
+    async def handle(body: str):
+        raise OutOfStock("secret")
+
+    replying(handle)
+
+    with pytest.raises(RequestFailed, match="'OutOfStock'"):
+        request("x", "in", timeout=20)
+
+
 def test_handler_may_ask_another_one(rabbit):
     router = RabbitRouter()
 
