@@ -62,16 +62,17 @@ class Child:
     def start(self, on_end: Callable[[Child, int], None]) -> None:
         """Run the command of this process once more: a new interpreter, which inherits one socket.
 
-        `on_end` is called in a thread, with the exit code.
+        `on_end` is called in a thread, with the exit code. Raise OSError if there can be no process.
         """
         self._connection, theirs = socket.socketpair()
         self._connection.setblocking(False)  # noqa: FBT003
         with theirs:
-            self._process = process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
                 [sys.executable, *sys.orig_argv[1:]],
                 env={**os.environ, **variables(theirs, self.number)},
                 pass_fds=[theirs.fileno()],
             )
+        self._process = process
         self.starts += 1
         self._started_at = time.monotonic()
         threading.Thread(
@@ -86,14 +87,20 @@ class Child:
         pid, self._process = self._process.pid, None
         if self._connection is not None:
             self._connection.close()
-        now, self.state = time.monotonic(), "starting"
+        self.state = "starting"
         if code in {0, CUT_OFF}:
-            self.failures, delay = 0, self._started_at + FIRST_DELAY - now
+            self.failures = 0
+            self.due = self._started_at + FIRST_DELAY
         else:
-            self.failures = 1 if now - self._started_at >= STABLE_AFTER else self.failures + 1
-            delay = min(FIRST_DELAY * 2.0 ** min(self.failures - 1, 10), LAST_DELAY)
-        self.due = now + max(0.0, delay)
+            if time.monotonic() - self._started_at >= STABLE_AFTER:
+                self.failures = 0
+            self.fail()
         return pid
+
+    def fail(self) -> None:
+        """Note a failure, and when the next attempt is made."""
+        self.failures += 1
+        self.due = time.monotonic() + min(FIRST_DELAY * 2.0 ** min(self.failures - 1, 10), LAST_DELAY)
 
     def tell(self, word: bytes) -> None:
         if self._connection is not None:

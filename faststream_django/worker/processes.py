@@ -102,7 +102,19 @@ class Processes:
     def _start_what_is_due(self) -> None:
         for child in self._children:
             if not (self._is_stopping or child.is_running) and child.due <= time.monotonic():
-                child.start(self._note_end)
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        try:
+            child.start(self._note_end)
+        except OSError as error:  # no memory, too many processes
+            child.fail()
+            logger.warning(
+                "process=%d state=not-started reason=%r again_in=%.0fs",
+                child.number,
+                str(error),
+                child.due - time.monotonic(),
+            )
 
     def _next_event(self) -> _Event | None:
         until = [self._kill_at]

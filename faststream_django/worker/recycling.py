@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = ["Recycling", "resident_bytes"]
 
 MEGABYTE = 1_000_000
+STATM = "/proc/self/statm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Recycling:
 def resident_bytes() -> int:
     """Return how much memory the process has in use; where only its peak is known, that."""
     try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
+        pages = Path(STATM).read_text().split()[1]
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -1,6 +1,8 @@
 """What faststream_worker refuses, with exit code 2 and before anything is consumed."""
 
 import io
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -142,3 +144,28 @@ def test_broker_that_is_named_twice_counts_once(site):
         "--exclude-queues",
         "mails",
     )
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_program_that_calls_the_command_goes_on_afterwards(site, rabbitmq, make_app, queue, is_main):
+    """In the main thread, where it hears signals, and in another one."""
+    rabbitmq.declare_queue(queue)
+    rabbitmq.publish(b"{}", queue, content_type="application/json")
+    site.FASTSTREAM = {"default": {"URL": rabbitmq.url(), "SHUTDOWN_TIMEOUT": 0.1}}
+    load = make_app(f"{ROUTER}\n@router.subscriber({queue!r})\ndef handle(body: dict): seen.append(body)")
+    before = signal.getsignal(signal.SIGTERM)
+    output = io.StringIO()
+
+    def call():
+        call_command("faststream_worker", "--queues", queue, "--max-messages", "1", stdout=output)
+
+    if is_main:
+        call()
+    else:
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(call).result()
+
+    assert load().seen == [{}]
+    assert output.getvalue() == f"Consuming from broker 'default': {queue}\nStopped.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert rabbitmq.count(queue) == 0

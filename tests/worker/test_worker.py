@@ -3,6 +3,7 @@
 import signal
 import time
 
+import psycopg
 import pytest
 
 from tests.worker.commands import write_project
@@ -141,28 +142,61 @@ def test_handlers_that_outlive_the_limit_are_cut_off_and_told(start_worker, rabb
     assert rabbitmq.count("worker-orders") == 2
 
 
-def test_nothing_is_finished_twice(start_worker, rabbitmq, order):
-    """The handlers end about when the first worker does: some before, some never."""
-    workers = [start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT) for _ in range(2)]
-    for worker in workers:
-        worker.wait_for("Consuming")
-    for number in range(20):
-        order(number, LIMIT / 2 + number / 20)
-    workers[0].wait_for("handling", count=8)
+def test_nothing_is_finished_twice(start_worker, rabbitmq, postgresql, order, tmp_path):
+    """What was cut off leaves nothing behind, in the database or elsewhere, and is handled by another one."""
+    write_project(tmp_path, EFFECTS, settings=ON_POSTGRESQL)
+    with psycopg.connect(postgresql.url(), autocommit=True) as database:
+        database.execute("CREATE TABLE effects (number int)")
+        try:
+            env = {"POSTGRESQL_PORT": str(postgresql.port)}
+            first = start_worker(rabbitmq.url(), "--shutdown-timeout", LIMIT, env=env)
+            first.wait_for("Consuming")
+            for number in range(8):
+                order(number, LIMIT / 2 if number % 2 else 30)
+            first.wait_for("handling", count=8)
 
-    workers[0].stop()
-    deadline = time.monotonic() + 20
-    while len(handled(workers)) < 20:
-        assert time.monotonic() < deadline, handled(workers)
+            assert first.stop() == 3
+            second = start_worker(rabbitmq.url(), env={**env, "QUICK": "1"})
+            second.wait_for("handled", count=4)
+            assert second.stop() == 0
 
-    assert workers[1].stop() == 0
-    assert sorted(handled(workers)) == sorted(range(20))
-    assert rabbitmq.count("worker-orders") == 0
+            effects = database.execute("SELECT number FROM effects ORDER BY number").fetchall()
+            assert effects == [(number,) for number in range(8)]
+            assert sorted(handled([first, second])) == list(range(8))
+            assert rabbitmq.count("worker-orders") == 0
+        finally:
+            database.execute("DROP TABLE effects")
 
 
 def handled(workers):
-    lines = [line for worker in workers for line in list(worker.lines)]
+    lines = [line for worker in workers for line in worker.lines]
     return [int(line.split()[1]) for line in lines if line.startswith("handled ")]
+
+
+ON_POSTGRESQL = """
+DATABASES["default"] = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": "default",
+    "HOST": "127.0.0.1",
+    "PORT": os.environ["POSTGRESQL_PORT"],
+    "USER": "postgres",
+}
+"""
+EFFECTS = """
+import os, time
+from django.db import connection, transaction
+from faststream.rabbit import RabbitRouter
+
+router = RabbitRouter()
+
+@router.subscriber("worker-orders")
+def handle(order: dict):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO effects VALUES (%s)", [order["id"]])
+        print(f"handling\\n", end="", flush=True)
+        time.sleep(0 if "QUICK" in os.environ else order["seconds"])
+    print(f"handled {order['id']}\\n", end="", flush=True)
+"""
 
 
 @pytest.mark.parametrize("blocking", [False, True])

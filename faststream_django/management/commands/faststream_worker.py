@@ -20,7 +20,6 @@ from faststream_django.worker.ending import end_at_once, end_by
 from faststream_django.worker.processes import USAGE, Processes
 from faststream_django.worker.reloading import watch_code
 from faststream_django.worker.supervision import inherited_supervision
-from faststream_django.worker.threads import HandlerThreads
 from faststream_django.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -177,8 +176,7 @@ class Command(BaseCommand):
 
 
 def _consumer(chosen: Chosen) -> Consumer:
-    threads = HandlerThreads(chosen.settings.worker.concurrency)
-    return Consumer(chosen.settings, chosen.routers, threads, wants=chosen.queues.__contains__)
+    return Consumer(chosen.settings, chosen.routers, wants=chosen.queues.__contains__)
 
 
 def _shutdown_timeout(chosen: Iterable[Chosen]) -> float:
