@@ -199,8 +199,8 @@ class Worker:
         ended = _Ended(is_whole=all(finished), error=error)
         if not ended.is_whole:
             self._events.put(ended)
-            # The loop goes on until the process ends: closing it would cancel the tasks of handlers, and
-            # with them settle messages that a thread is still busy with.
+            # The loop goes on until the process ends: closing it would close the connection, and the broker
+            # would give to others what a thread is still busy with.
             await asyncio.get_running_loop().create_future()
         for task in background:
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from functools import partial
 from pathlib import Path
@@ -105,6 +106,7 @@ class Command(BaseCommand):
         )
         if self.options["reload"]:
             watch_code(processes.retry)
+        self._freeze()
         code = processes.run()
         if code:
             raise CommandError(ENDS[code], returncode=code)
@@ -130,6 +132,7 @@ class Command(BaseCommand):
             relays.start()
             for using, alias in relays.pairs:
                 self._say(f"Relaying from database {using!r} to broker {alias!r}")
+        self._freeze()
         if not worker.run():
             end_at_once()
         if relays is not None and not relays.stop(max(0.0, worker.deadline - time.monotonic())):
@@ -163,8 +166,18 @@ class Command(BaseCommand):
             relays.begin_stop()
 
     def _end_by(self, deadline: float) -> None:
-        if getattr(self, "_called_from_command_line", False):  # else a program may go on
+        if self._is_alone:
             end_by(deadline)
+
+    def _freeze(self) -> None:
+        """Have the garbage collector leave alone what was loaded: at the exit it costs 0.3 s otherwise."""
+        if self._is_alone:
+            gc.freeze()
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the process ends with the command; a program that calls it goes on."""
+        return getattr(self, "_called_from_command_line", False)
 
     def _announce(self, consumer: Consumer) -> None:
         self._say(f"Consuming from broker {consumer.settings.alias!r}: {', '.join(consumer.queues)}")
