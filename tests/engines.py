@@ -44,6 +44,15 @@ def sqlite_database(path) -> dict[str, Any]:
     }
 
 
+def skip_database_in_memory() -> None:
+    """Skip a test that closes connections, in threads or itself: Django keeps such a database open."""
+    import pytest
+    from django.db import connection
+
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
+        pytest.skip("SQLite's test database is in memory.")
+
+
 def migrated(databases: dict[str, Any]) -> dict[str, Any]:
     """Make the tables, and return the databases."""
     from django.core.management import call_command

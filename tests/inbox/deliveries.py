@@ -16,6 +16,7 @@ from pamqp.header import ContentHeader
 
 from faststream_django.worker.options import handler_options
 from faststream_django.worker.source import note_subscriber
+from tests.engines import skip_database_in_memory
 
 
 def message(message_id="m-1", *, body=b"{}", headers=None):
@@ -47,6 +48,7 @@ class Worker(threading.Thread):
     """A thread that handles one message."""
 
     def __init__(self, handler, message, **options):
+        skip_database_in_memory()
         super().__init__(daemon=True)
         self._work = lambda: handle(handler, message, **options)
         self.ran = None

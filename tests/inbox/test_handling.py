@@ -10,6 +10,7 @@ from faststream.rabbit import RabbitMessage, RabbitRouter
 from faststream_django.inbox import idempotent
 from faststream_django.inbox.models import HandledMessage
 from faststream_django.worker.transactions import transaction
+from tests.engines import skip_database_in_memory
 from tests.test_app.models import Order
 from tests.worker.conftest import site  # noqa: F401  a fixture
 from tests.worker.sites import Calls, eventually
@@ -25,6 +26,7 @@ BOTH = [
 @pytest.fixture
 def orders(site):  # noqa: F811
     """A queue whose messages are orders, and the calls of its handler."""
+    skip_database_in_memory()
     site.configure(WORKER={"ATTEMPTS": 5, "BACKOFF": (0.05, 0.1)})
     site.declare(site.name)
     site.calls = Calls()
@@ -40,6 +42,7 @@ def publish(site, *message_ids, body=b"1"):  # noqa: F811
         site.publish(body, message_id=message_id, content_type="application/json")
 
 
+@pytest.mark.usefixtures("engine")
 def test_copies_of_a_message_have_one_effect(orders):
     router = RabbitRouter()
 
@@ -61,6 +64,7 @@ def test_copies_of_a_message_have_one_effect(orders):
     assert orders.is_empty(orders.dead_letters)
 
 
+@pytest.mark.usefixtures("engine")
 def test_attempt_after_a_failure_is_handled(orders):
     router = RabbitRouter()
 

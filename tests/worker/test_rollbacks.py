@@ -7,6 +7,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from faststream_django.worker.rollbacks import no_silent_rollback
+from tests.engines import skip_database_in_memory
 from tests.test_app.models import Order
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("engine")]
@@ -44,6 +45,8 @@ def test_error_of_the_handler_is_raised_as_it_is():
 
 
 def test_connection_that_was_closed_is_an_error():
+    skip_database_in_memory()
+
     with (
         refused("the connection was closed"),
         block(),
