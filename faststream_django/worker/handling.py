@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
-from faststream_django.worker.places import leave_place, note_place
+from faststream_django.worker.places import is_moved, leave_place, note_place
 
 if TYPE_CHECKING:
     from faststream_django.backends.rabbit.consuming_delivery import Delivery, DeliveryChannel
@@ -164,7 +164,8 @@ class Handling:
 
     def _settled(self, delivery: Delivery) -> None:
         key = delivery.key
-        if delivery.is_acked and key is not None:
+        # What lies among the dead letters may be replayed: that is no copy of what came before.
+        if delivery.is_acked and key is not None and not is_moved():
             self._done.add(key)
         self._forget_running(delivery)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-__all__ = ["leave_place", "note_place", "pause"]
+__all__ = ["is_moved", "leave_place", "note_moved", "note_place", "pause"]
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class _Place:
     leave: Callable[[], None]
     stopping: asyncio.Event
     is_left: bool = False
+    is_moved: bool = False
 
 
 _place: ContextVar[_Place | None] = ContextVar("faststream_django_place", default=None)
@@ -32,6 +33,18 @@ def leave_place() -> None:
     if place is not None and not place.is_left:
         place.is_left = True
         place.leave()
+
+
+def note_moved() -> None:
+    """Note that the message of this task lies in another queue, from where it may come back as it is."""
+    if place := _place.get():
+        place.is_moved = True
+
+
+def is_moved() -> bool:
+    """Tell whether the message of this task lies in another queue."""
+    place = _place.get()
+    return place is not None and place.is_moved
 
 
 async def pause(seconds: float) -> None:

@@ -17,7 +17,7 @@ from faststream_django.worker.helper_queues import (
     dead_letter_queue,
     retry_queue,
 )
-from faststream_django.worker.places import leave_place, pause
+from faststream_django.worker.places import leave_place, note_moved, pause
 from faststream_django.worker.replies import error_reply
 from faststream_django.worker.retrying import delay, delays, plan_of
 from faststream_django.worker.source import queue_name
@@ -152,6 +152,7 @@ class Settler:
     async def _move(self, case: Case, target: HelperQueue) -> None:
         await self._hand_over.hand_over(copy_of(case.raw, case.failure, target.name), target)
         logger.debug("%s is in %r", case.name, target.name)
+        note_moved()
         await _settle(case.raw.ack)
 
     async def _give_back(self, raw: IncomingMessage, name: str, why: Exception) -> None:

@@ -9,6 +9,7 @@ from faststream_django.backends.rabbit.consuming_delivery import Delivery
 from faststream_django.backends.rabbit.received import Received
 from faststream_django.worker import handling
 from faststream_django.worker.handling import Handling
+from faststream_django.worker.places import note_moved
 from faststream_django.worker.places import leave_place
 
 
@@ -132,6 +133,26 @@ async def test_message_that_was_published_again_is_no_copy_of_what_is_done():
     orders.go_on.set()
     await turns()
     assert second.settled == [(7, "ack")]
+
+
+@scenario
+async def test_message_that_lies_in_another_queue_is_not_remembered_as_done():
+    """Another worker may have been killed with its replay: that must not be acknowledged here unhandled."""
+    many, first, second, orders = make(), FakeChannel(), FakeChannel(), Wanted()
+    orders.go_on.set()
+
+    async def move(message):
+        orders.begun.append(message.body.decode())
+        note_moved()
+        await message.ack()
+
+    orders.consume = move
+    many.take(deliver(orders, first, 1))
+    await turns()
+    many.take(deliver(orders, second, 7, redelivered=True))
+    await turns()
+
+    assert orders.begun == ["id", "id"]
 
 
 @pytest.mark.parametrize(
