@@ -2,8 +2,8 @@
 
 python -m benchmarks.responder URL QUEUE SECONDS
 
-It is a handler of FastStream in a loop, which returns what it gets after so many seconds. It ends when its
-stdin does.
+It sends each request back after so many seconds, with as little work as aiormq allows: it is not what is
+measured. It ends when its stdin does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = ["Responder"]
 
 _ROOT = Path(__file__).parent.parent
 _TIMEOUT = 30.0  # seconds
-_PREFETCH = 500
 
 
 class Responder:
@@ -45,21 +44,28 @@ class Responder:
 
 
 async def main() -> None:
-    from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+    import aiormq
 
     _, url, queue, seconds = sys.argv
-    broker = RabbitBroker(url, default_channel=Channel(prefetch_count=_PREFETCH), logger=None)
+    connection = await aiormq.connect(url)
+    channel = await connection.channel(publisher_confirms=False)
+    delay = float(seconds)
 
-    @broker.subscriber(RabbitQueue(queue, durable=True))
-    async def answer(message: dict[str, Any]) -> dict[str, Any]:
-        if float(seconds):
-            await asyncio.sleep(float(seconds))
-        return message
+    async def answer(message: Any) -> None:
+        if delay:
+            await asyncio.sleep(delay)
+        given = message.header.properties
+        properties = aiormq.spec.Basic.Properties(
+            correlation_id=given.correlation_id, content_type=given.content_type
+        )
+        await channel.basic_publish(
+            message.body, routing_key=given.reply_to, properties=properties, wait=False
+        )
 
-    await broker.start()
+    await channel.basic_consume(queue, answer, no_ack=True)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await broker.stop()
+    await connection.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Requests with a reply, of threads or tasks: everybody asks a handler of FastStream in another process."""
+"""Requests with a reply, of threads or tasks: everybody asks the same other process."""
 
 from __future__ import annotations
 
