@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -101,12 +102,15 @@ def test_unroutable_request_fails_at_once(connection, queue, respond):
     respond(queue, lambda body: body)
     connection.request(ask(queue))
 
-    began = time.monotonic()
-    with pytest.raises(MessageUnroutable, match="start the worker") as raised:
-        connection.request(ask("nowhere"), 20.0)
+    taken = []
+    for _ in range(21):
+        began = time.monotonic()
+        with pytest.raises(MessageUnroutable, match="start the worker") as raised:
+            connection.request(ask("nowhere"), 20.0)
+        taken.append(time.monotonic() - began)
 
-    assert time.monotonic() - began < 5
     assert raised.value.maybe_sent is False
+    assert statistics.median(taken) < 0.02
 
 
 def test_lost_reply_costs_its_own_deadline_only(connection, queue, respond, threads):
