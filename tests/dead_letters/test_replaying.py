@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from faststream_django.dead_letters import operating
+from faststream_django.dead_letters.letters import Letter
 from faststream_django.dead_letters.queues import declared_queues
 from faststream_django.dead_letters.replaying import Replay
 from tests.dead_letters.buried import bury, ids_in, wait_until
@@ -161,6 +162,7 @@ def test_target_that_vanishes_meanwhile_loses_nothing(rabbitmq, broker, queue):
     assert sorted(left(rabbitmq, queue, 6)) == names(*range(4, 10))
 
 
+@only_classic
 def test_target_that_does_not_answer_is_given_up_and_nothing_is_lost(
     rabbitmq, configure, make_queue, monkeypatch
 ):
@@ -184,11 +186,6 @@ def test_target_that_does_not_answer_is_given_up_and_nothing_is_lost(
     arrived, kept = ids_in(rabbitmq, queue), left(rabbitmq, queue, 3)
     assert {*arrived, *kept} == {*names(*range(5))}
     assert sorted(kept) == names(2, 3, 4)
-
-
-test_target_that_does_not_answer_is_given_up_and_nothing_is_lost = only_classic(
-    test_target_that_does_not_answer_is_given_up_and_nothing_is_lost
-)
 
 
 def test_letter_without_origin_stays_and_is_told(rabbitmq, replay, queue):
@@ -275,3 +272,54 @@ def test_settings_that_are_wrong_about_a_queue_cost_no_letter(rabbitmq, configur
     assert "is full" in outcome.problem
     kept = left(rabbitmq, queue, 100 - outcome.done)
     assert sorted(ids_in(rabbitmq, queue) + kept) == sorted(names(*range(100)))
+
+
+@only_classic
+@pytest.mark.parametrize("first", [0, 1])
+def test_letter_that_cannot_be_written_stays_and_is_told(rabbitmq, replay, queue, monkeypatch, first):
+    """As the first one, which is published, and as another one, which is moved by a transaction."""
+    fresh = Letter.fresh_properties
+
+    def unwritable(letter, target):
+        properties = fresh(letter, target)
+        if letter.id == f"m-{first}":
+            properties.headers = {"value": object()}
+        return properties
+
+    monkeypatch.setattr(Letter, "fresh_properties", unwritable)
+    bury(rabbitmq, queue, 3)
+
+    outcome = replay(queue)
+
+    assert (outcome.done, outcome.left_alone) == (2, 1)
+    assert outcome.reasons[0][0] == f"m-{first}"
+    assert "cannot be written again" in outcome.reasons[0][1]
+    assert left(rabbitmq, queue, 1) == [f"m-{first}"]
+    assert len(ids_in(rabbitmq, queue)) == 2
+
+
+@only_classic
+def test_message_that_the_driver_cannot_read_stays_and_is_told(rabbitmq, replay, queue):
+    """Its id is no UTF-8."""
+    bury(rabbitmq, queue, 2)
+    rabbitmq.publish(b"x", f"{queue}.dlq", message_id=b"\xff\xfe")
+
+    outcome = replay(queue)
+
+    assert outcome.done == 2
+    assert "take it out with another tool" in outcome.problem
+    wait_until(lambda: rabbitmq.count(f"{queue}.dlq") == 1)
+
+
+@only_classic
+def test_broker_that_takes_no_messages_loses_none(rabbitmq, configure, make_queue):
+    queue = make_queue()
+    settings = configure(queue, TIMEOUT=1.0)
+    bury(rabbitmq, queue, 3)
+
+    with rabbitmq.memory_alarm():
+        outcome = operating.sweep(Replay(settings, queue, declared=declared_queues(settings)))
+
+    assert (outcome.done, outcome.uncertain) == (0, ["m-0"])
+    assert "did not answer" in outcome.problem
+    assert left(rabbitmq, queue, 3) == names(0, 1, 2)

@@ -87,7 +87,7 @@ def test_two_signals_lose_nothing_and_leave_nothing_twice(rabbitmq, replay, queu
     assert arrived == dict.fromkeys(ALL, 1)
 
 
-def test_kill_loses_nothing_and_leaves_nothing_twice_in_classic_queues(rabbitmq, replay, queue, kind):
+def test_kill_loses_nothing_and_leaves_at_most_one_twice(rabbitmq, replay, queue, kind):
     """In quorum queues, where a transaction could lose, each kill may leave one twice."""
     bury(rabbitmq, queue, LETTERS)
 

@@ -21,6 +21,7 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     DeliveryError,
+    InvalidFrameError,
 )
 from pamqp.commands import Basic, Channel
 
@@ -203,6 +204,11 @@ async def _answers_within(timeout: float) -> AsyncIterator[None]:
         raise OperationRefused(words(error)) from error
     except ValueError as error:  # a name that the driver does not write
         raise OperationRefused(str(error)) from error
+    except InvalidFrameError as error:
+        raise BrokerUnavailable(
+            "the AMQP driver cannot read a message, which stays where it is and bars the way to those behind "
+            f"it: take it out with another tool ({words(error)})"
+        ) from error
     except (AMQPError, ChannelInvalidStateError, OSError) as error:
         raise BrokerUnavailable(
             f"the connection was lost ({type(error).__name__}: {words(error)})"
