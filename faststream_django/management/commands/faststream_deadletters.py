@@ -53,6 +53,8 @@ class Command(BaseCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stdout, self.stderr = PatientOutput.around(self.stdout), PatientOutput.around(self.stderr)
+        self._job: Sweep | None = None
+        self._is_stopping = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -179,21 +181,31 @@ class Command(BaseCommand):
             counts = operating.counts(self.settings, queues)
             queues = [name for name, count in counts.items() if count]
         outcomes: list[Outcome] = []
-        for queue in queues:
-            job = make(queue, ids=ids or None)
-            with signals_stop(partial(self._stop, job)):
-                outcome = operating.sweep(job)
-            ids &= set(outcome.missing)
-            outcome.missing = []
-            self._tell(outcome, verb)
-            outcomes.append(outcome)
-            if outcome.is_stopped or (self.options["ids"] and not ids):
-                break
+        with signals_stop(self._stop, is_program=getattr(self, "_called_from_command_line", False)):
+            for queue in queues:
+                outcome = self._sweep(make(queue, ids=ids or None))
+                ids &= set(outcome.missing)
+                outcome.missing = []
+                self._tell(outcome, verb)
+                outcomes.append(outcome)
+                if outcome.is_stopped or (self.options["ids"] and not ids):
+                    break
         self._conclude(outcomes, ids)
 
-    def _stop(self, job: Sweep) -> None:
-        job.stop()
-        self.stderr.write("Finishing what is under way ...")
+    def _sweep(self, job: Sweep) -> Outcome:
+        self._job = job
+        if self._is_stopping:
+            job.stop()
+        try:
+            return operating.sweep(job)
+        finally:
+            self._job = None
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        if self._job is not None:  # and so nothing is being written
+            self._job.stop()
+            self.stderr.write("Finishing what is under way ...")
 
     def _tell(self, outcome: Outcome, verb: str) -> None:
         if self.options["json"]:
