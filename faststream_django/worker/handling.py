@@ -131,10 +131,6 @@ class Handling:
 
     async def _handle(self, delivery: Delivery, places: _Places) -> None:
         def leave() -> None:
-            if not delivery.is_settled:
-                # It has failed and goes elsewhere, from where it may come back as it was: not as a copy of
-                # what is done.
-                delivery.on_settled = self._forget_running
             places.free += 1
             self._begin(places)
 

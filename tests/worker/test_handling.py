@@ -10,7 +10,6 @@ from faststream_django.backends.rabbit.received import Received
 from faststream_django.worker import handling
 from faststream_django.worker.handling import Handling
 from faststream_django.worker.places import note_moved
-from faststream_django.worker.places import leave_place
 
 
 class FakeChannel:
@@ -237,26 +236,6 @@ async def test_what_was_given_back_is_handled_again():
 
     assert orders.begun == ["id", "id"]
     assert channel.settled == [(1, "requeue"), (2, "requeue")]
-
-
-@scenario
-async def test_dead_letter_that_is_replayed_is_no_copy_of_what_is_done():
-    """The replayed one went to a worker that died, and comes from there as the broker delivers it again."""
-    many, channel, orders = make(), FakeChannel(), Wanted()
-
-    async def bury(message):
-        orders.begun.append(message.body.decode())
-        leave_place()  # as when a handler has failed
-        await message.ack()
-
-    orders.consume = bury
-    many.take(deliver(orders, channel, 1))
-    await turns()
-    many.take(deliver(orders, channel, 2, redelivered=True))
-    await turns()
-
-    assert orders.begun == ["id", "id"]
-    assert many._places(orders).free == 2
 
 
 @scenario
