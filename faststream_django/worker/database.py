@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.db.transaction import TransactionManagementError
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["KEPT_AT_MOST", "Cleaned", "clean_up", "close_all", "close_broken", "transaction_left_open"]
+__all__ = [
+    "KEPT_AT_MOST",
+    "Cleaned",
+    "clean_up",
+    "close_all",
+    "close_broken",
+    "transaction_left_open",
+    "watch_connections",
+]
 
 logger = logging.getLogger("faststream_django.worker")
 
@@ -26,18 +36,40 @@ Who sets it to 0 expects a worker to find the new server soon after a failover.
 class Cleaned(NamedTuple):
     """What is left in this thread."""
 
-    due: float | None
+    due: float | None = None
     """When a connection has to be closed, as time.monotonic() tells it; None: none has to be."""
     error: TransactionManagementError | None = None
     """A transaction was left open; it is rolled back."""
 
 
-def clean_up(linger: float = 0.0) -> Cleaned:
+class _Thread(threading.local):
+    has_connected = False
+    """Whether a connection of this thread may be open. To ask Django costs a third of a hop to a thread."""
+
+
+_thread = _Thread()
+
+
+def watch_connections() -> None:
+    """Take notice of the connections that threads open, for clean_up()."""
+    connection_created.connect(_connected, dispatch_uid="faststream_django.worker")
+
+
+def _connected(**_kwargs: Any) -> None:
+    _thread.has_connected = True
+
+
+def clean_up(linger: float = 0.0, *, is_suspicious: bool = False) -> Cleaned:
     """Close this thread's connections that are broken or too old, as Django does around a request.
 
     One of ``CONN_MAX_AGE = 0`` may linger for so many seconds, unless a pool waits for it. One in a
     transaction is always closed: in the worker a transaction ends with the function that began it.
+    Where nothing has connected nothing is looked at, unless it is suspicious: a function that raised may
+    have failed to connect, halfway.
     """
+    if not (_thread.has_connected or is_suspicious):
+        return Cleaned()
+    _thread.has_connected = False
     due: float | None = None
     error = None
     for connection in connections.all(initialized_only=True):
@@ -50,6 +82,7 @@ def clean_up(linger: float = 0.0) -> Cleaned:
         closes_at = _close_if_due(connection, linger)
         if closes_at is not None and (due is None or closes_at < due):
             due = closes_at
+        _thread.has_connected |= connection.connection is not None
     return Cleaned(due, error)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, TypeVarTuple, cast
 
-from faststream_django.worker.database import clean_up, close_all
+from faststream_django.worker.database import clean_up, close_all, watch_connections
 from faststream_django.worker.errands import Errand, errands
 from faststream_django.worker.orm_thread import ORMThread
 
@@ -62,9 +62,11 @@ class HandlerThreads:
     """
 
     def __init__(self, size: int, *, linger: float = LINGER) -> None:
+        watch_connections()
         self.size = size
         self.orm_thread = ORMThread()
         """One thread more, for the ORM of coroutines."""
+        self._run_errands = self.orm_thread.around(_run_errands)
         self._linger = linger
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._reports: deque[tuple[_Call, Any, BaseException | None]] = deque()
@@ -92,11 +94,8 @@ class HandlerThreads:
         call = self._submit(function, args)
         try:
             answer = await call.future
-            while call.errand is not None:
-                errand, call.errand = call.errand, None
-                call.future = asyncio.get_running_loop().create_future()
-                await errand.run()
-                answer = await call.future
+            if call.errand is not None:
+                answer = await self._run_errands(call)
         except BaseException:
             call.abandon()
             raise
@@ -192,7 +191,7 @@ class HandlerThreads:
             answer, error = None, None
             if not call.future.cancelled():
                 answer, error = _outcome(call.context, call.function, call.args)
-            cleaned = clean_up(self._linger)
+            cleaned = clean_up(self._linger, is_suspicious=error is not None)
             due, error = cleaned.due, error or cleaned.error
             self._begun.discard(call)
             self._report(call, answer, error)
@@ -208,6 +207,17 @@ class HandlerThreads:
                 call.future.get_loop().call_soon_threadsafe(self._drain)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
+
+
+async def _run_errands(call: _Call) -> Any:
+    """Run what the function asks for until it ends; return what it returns."""
+    answer = None
+    while call.errand is not None:
+        errand, call.errand = call.errand, None
+        call.future = asyncio.get_running_loop().create_future()
+        await errand.run()
+        answer = await call.future
+    return answer
 
 
 def _outcome(

@@ -27,17 +27,21 @@ def bench():
         yield bench
 
 
-@pytest.fixture(params=["handler", "dependency"])
+@pytest.fixture(params=["handler", "dependency", "dependency of a def"])
 def add_subscriber(request, bench):
-    """Have a queue handled by an async handler that awaits this, or that depends on it."""
+    """Have a queue handled by an async handler that awaits this, or by one that depends on it."""
 
     def add(broker, queue, work):
         if request.param == "handler":
             broker.subscriber(queue)(work)
-        else:
+        elif request.param == "dependency":
 
             @broker.subscriber(queue, dependencies=[Depends(work)])
             async def handle(body): ...
+        else:
+
+            @broker.subscriber(queue, dependencies=[Depends(work)])
+            def handle(body): ...
 
     return add
 
