@@ -210,8 +210,9 @@ class _Places:
         """Remove messages that wait, and return them."""
         removed: list[Delivery] = []
         for subscription, waiting in self._waiting.items():
-            left = deque(delivery for delivery in waiting if not is_meant(delivery))
-            removed += [delivery for delivery in waiting if delivery not in left]
+            left: deque[Delivery] = deque()
+            for delivery in waiting:
+                (removed if is_meant(delivery) else left).append(delivery)
             self._waiting[subscription] = left
         self._turns = deque(each for each in self._turns if self._waiting[each])
         return removed
