@@ -32,7 +32,7 @@ def not_consumed(
         return BrokerUnavailable(f"{queue}is not available: {reason}")
     if isinstance(error, ChannelNotFoundEntity) and subscription is not None:
         return BrokerRefused(f"{queue}cannot be consumed: {reason}. {_create(subscription)}")
-    if isinstance(error, ChannelPreconditionFailed) and declaration is not None:
+    if isinstance(error, ChannelPreconditionFailed) and "inequivalent" in reason:
         return BrokerRefused(
             f"{declaration} exists and is not as it is declared here: {reason}. {_whose(subscription)}"
         )
