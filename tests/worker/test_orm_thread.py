@@ -168,7 +168,10 @@ def test_plain_dependency_cannot_hold_a_transaction_for_an_async_handler(bench):
     def hold():
         with transaction.atomic():
             Order.objects.create(number=1)
-            yield
+            try:
+                yield
+            finally:
+                bench.seen.append(threading.current_thread())
 
     @broker.subscriber("orders", dependencies=[Depends(hold)])
     async def handle(body): ...
@@ -177,6 +180,7 @@ def test_plain_dependency_cannot_hold_a_transaction_for_an_async_handler(bench):
         bench.handle(broker, "x")
 
     assert not Order.objects.exists()
+    assert bench.seen == bench.threads._threads  # it has ended where it began
 
 
 def test_connections_end_with_the_thread(bench):
