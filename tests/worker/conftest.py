@@ -7,6 +7,7 @@ import pytest
 
 from faststream_django import brokers
 from faststream_django.backends.memory.server import MemoryServer
+from faststream_django.loop import loop_thread
 from faststream_django.worker.in_process import consume_in_process
 from tests.worker.apps import names
 from tests.worker.commands import QUEUES, SUBSCRIBERS, WorkerProcess, write_project
@@ -44,6 +45,8 @@ def memory(settings, monkeypatch):
     consume_in_process()
     yield MemoryServer.get(url)
     brokers.stop()
+    # What a handler has left behind, such as another attempt, would reach the broker of the next test.
+    loop_thread.stop()
 
 
 @pytest.fixture
