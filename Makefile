@@ -39,7 +39,7 @@ lint: environment ## Check style, types and the direction of imports
 matrix: services ## Run the tests over pairs of Python and Django (PAIRS="3.11-5.2 3.13-6.1", RABBITMQ=4)
 	@scripts/matrix $(PAIRS)
 
-bench: ## Compare publishing with peers on a private RabbitMQ node (ARGS="--quick", ARGS="--list")
+bench: ## Compare publishing and consuming with peers on private servers (ARGS="--quick", ARGS="--list")
 	@scripts/environment .venvs/bench bench "$(PYTHON)"
 	@scripts/services .venvs/bench/bin/python
 	@.venvs/bench/bin/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""Compare publishing with the peers on private servers: make bench."""
+"""Compare publishing and consuming with the peers on private servers: make bench."""
 
 from __future__ import annotations
 

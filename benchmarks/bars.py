@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.bar import Bar, Figures, NotRun, Verdict, rate_over, time_over
+from benchmarks.consuming_bars import CONSUMING_BARS
 from benchmarks.contenders import OURS
 from benchmarks.contest import Rows
 from benchmarks.outbox_bars import OUTBOX_BARS
@@ -153,4 +154,5 @@ BARS = (
     ),
     *OUTBOX_BARS,
     *REQUEST_BARS,
+    *CONSUMING_BARS,
 )

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from benchmarks.acks import AckWitness
 from benchmarks.contenders import ENTRANTS
 from benchmarks.contenders.base import Guarantees
 from benchmarks.process import ContenderProcess
@@ -65,6 +66,7 @@ class Contest:
     def __init__(self, servers: Servers, *, rounds: int, tell: Callable[[str], None]) -> None:
         self._servers = servers
         self._witness = Witness(servers.node)
+        self._ack_witness = AckWitness(servers.node)
         self._rounds = rounds
         self._tell = tell
         self._processes: dict[str, ContenderProcess] = {}
@@ -107,6 +109,8 @@ class Contest:
         """Connect a contender and warm it up, before the eyes of the witness."""
         process, entrant = self._processes[name], ENTRANTS[name]
         workload = workload.scaled(entrant.share_of(workload.way))
+        if workload.way == "consume":
+            return self._open_worker(scenario, name, workload)
         before = self._witness.look(entrant.queue)
         process.open(workload.label, workload)
         if not scenario.is_warmed_up:
@@ -122,8 +126,29 @@ class Contest:
             connections=after.connections_made - before.connections_made,
         )
 
+    def _open_worker(self, scenario: Scenario, name: str, workload: Workload) -> Row:
+        """Start a worker and warm it up, before the eyes of the witness."""
+        process, entrant, witness = self._processes[name], ENTRANTS[name], self._ack_witness
+        label, total = workload.label, workload.total
+        before = witness.look(entrant.queue)
+        process.open(label, workload)
+        witness.check_held(entrant, before, witness.look(entrant.queue))
+        process.release(label)
+        process.fill(label)
+        filled = witness.look(entrant.queue)
+        witness.check_filled(entrant, filled, total)
+        process.round(label)
+        # One message more: the first, which was held.
+        witness.check_handled(entrant, before, witness.look(entrant.queue), total + 1)
+        return Row(scenario=scenario, workload=workload, contender=name)
+
     def _round(self, row: Row) -> Sample:
         entrant = ENTRANTS[row.contender]
+        if row.workload.way == "consume":
+            self._processes[row.contender].fill(row.workload.label)
+            sample = self._processes[row.contender].round(row.workload.label)
+            self._ack_witness.check_empty(entrant)
+            return sample
         sample = self._processes[row.contender].round(row.workload.label)
         self._witness.collect(entrant, entrant.published(row.workload.total))
         return sample

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import django
 from django.conf import settings
 
-__all__ = ["configure", "make_tables"]
+__all__ = ["configure", "database_settings", "make_tables"]
 
 
 def configure(
@@ -28,7 +28,7 @@ def configure(
         return
     settings.configure(
         INSTALLED_APPS=["faststream_django", *apps],
-        DATABASES={"default": _database(database)},
+        DATABASES={"default": database_settings(database)},
         FASTSTREAM={"default": {"URL": url, **options}},
         USE_TZ=True,
         **(more or {}),
@@ -42,7 +42,8 @@ def make_tables() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_settings(url: str) -> dict[str, Any]:
+    """Return the database of this URL, or one in memory, as Django's settings have it."""
     if not url:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     address = urlsplit(url)

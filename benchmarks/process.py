@@ -54,6 +54,14 @@ class ContenderProcess:
             workload=asdict(workload),
         )
 
+    def release(self, key: str) -> None:
+        """Have a worker end the handler of its first message."""
+        self._ask("release", key=key)
+
+    def fill(self, key: str) -> None:
+        """Put the messages of a round into the queue of a worker."""
+        self._ask("fill", key=key)
+
     def round(self, key: str) -> Sample:
         return Sample(**self._ask("round", key=key))
 

@@ -35,7 +35,8 @@ def circumstances(servers: str, rounds: int, *, with_database: bool) -> str:
         f"{os.cpu_count()} cores, {platform.system()}, {platform.python_implementation()} "
         f"{platform.python_version()}; on the same machine {servers}; "
         f"{libraries}. Median of {rounds} rounds after a warm-up; confirmed, persistent, mandatory, "
-        "a durable queue, where nothing else is said; bodies of 100 bytes, of 300 where there is a database."
+        "a durable queue, where nothing else is said; bodies of 100 bytes, of 300 where there is a database "
+        "or a worker."
     )
 
 

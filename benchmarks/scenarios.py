@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.consuming_scenarios import consuming_scenarios
 from benchmarks.contenders import OURS
 from benchmarks.outbox_scenarios import outbox_scenarios
 from benchmarks.request_scenarios import request_scenarios
@@ -47,6 +48,7 @@ def scenarios(*, is_quick: bool, most: int) -> list[Scenario]:
         *_growth(part, most),
         *outbox_scenarios(part),
         *request_scenarios(part),
+        *consuming_scenarios(part),
     ]
 
 

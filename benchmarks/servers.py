@@ -11,6 +11,8 @@ from tests.nodes import PostgreSQLCluster, RabbitMQNode, free_port
 
 __all__ = ["Servers"]
 
+# FastStream's threads end when they are idle, and leave their connections to the garbage collector.
+_CONNECTIONS = 300
 _DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 
 
@@ -23,7 +25,7 @@ class Servers:
         self._closing.callback(self.node.close)
         self._cluster: PostgreSQLCluster | None = None
         if with_database:
-            self._cluster = PostgreSQLCluster(free_port(), is_durable=True)
+            self._cluster = PostgreSQLCluster(free_port(), is_durable=True, connections=_CONNECTIONS)
             self._closing.callback(self._cluster.close)
 
     def __enter__(self) -> Self:

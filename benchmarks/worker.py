@@ -39,6 +39,14 @@ class Worker:
         self._open[key] = contender
         return {}
 
+    def release(self, key: str) -> dict[str, Any]:
+        self._open[key].release()
+        return {}
+
+    def fill(self, key: str) -> dict[str, Any]:
+        self._open[key].fill()
+        return {}
+
     def round(self, key: str) -> dict[str, Any]:
         return asdict(self._open[key].round())
 
@@ -64,6 +72,8 @@ def _answer(worker: Worker, verb: str, **arguments: Any) -> dict[str, Any]:
     commands: dict[str, Callable[..., dict[str, Any]]] = {
         "hello": worker.hello,
         "open": worker.open,
+        "release": worker.release,
+        "fill": worker.fill,
         "round": worker.round,
         "close": worker.close,
     }

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Literal
 
-__all__ = ["MARK", "Way", "Workload", "encode"]
+__all__ = ["MARK", "Way", "Work", "Workload", "encode"]
 
-Way = Literal["threads", "tasks", "bulk", "commits", "backlog", "arrivals"]
+Way = Literal["threads", "tasks", "bulk", "commits", "backlog", "arrivals", "consume"]
+Work = Literal["noop", "insert", "wait"]
 
 MARK = "Earl Grey"
 """In every body, also in those with an envelope: the harness looks for it in the queue."""
@@ -24,7 +25,7 @@ class Workload:
     count: int = 1
     calls: int = 1
     at_once: int = 1
-    """Threads, tasks, or the messages that may be in flight together."""
+    """Threads, tasks, or the messages that may be in flight or handled together."""
     pause: float = 0.0
     """Seconds between two calls, where nothing of one is to be under way during the next."""
     handler_seconds: float = 0.0
@@ -32,6 +33,10 @@ class Workload:
     size: int = 100
     """Bytes of the JSON body."""
     is_encoded: bool = False
+    work: Work = "noop"
+    """What a handler does, where messages are consumed."""
+    is_async: bool = False
+    """Whether handlers are coroutines, where the contender has them."""
     label: str = ""
     """Tells the workloads of one scenario apart."""
 
@@ -54,7 +59,7 @@ class Workload:
         """The same for a slow contender: fewer messages, the same for each thread."""
         if share == 1:
             return self
-        if self.way in ("bulk", "backlog"):
+        if self.way in ("bulk", "backlog", "consume"):
             return replace(self, count=max(1, int(self.count * share)))
         if self.way == "commits":
             return replace(self, calls=max(1, int(self.calls * share)))

@@ -72,6 +72,26 @@ _TRANSACTIONS = tuple(
     )
 )
 
+_WORKERS = tuple(
+    Entrant(
+        name=name,
+        title=title,
+        path=f"consuming:{path}",
+        kind="ours" if path == "OurWorker" else "peer",
+        share=share,
+        declares_queue=path == "DramatiqWorker",
+        has_database=True,
+    )
+    for name, title, path, share in (
+        ("worker", f"{OURS}, worker", "OurWorker", 1.0),
+        ("faststream_worker", "FastStream alone", "FastStreamAlone", 1.0),
+        ("celery_worker", "Celery, threads", "CeleryWorker", 0.5),
+        ("celery_worker_tuned", "Celery, threads, tuned", "CeleryWorkerTuned", 1.0),
+        ("celery_prefork", "Celery, prefork 2", "CeleryPrefork", 0.5),
+        ("dramatiq_worker", "Dramatiq, 1 process", "DramatiqWorker", 1.0),
+    )
+)
+
 ENTRANTS = {
     entrant.name: entrant
     for entrant in (
@@ -142,6 +162,7 @@ ENTRANTS = {
         ),
         *_TRANSACTIONS,
         *_REQUESTS,
+        *_WORKERS,
         Entrant(
             name="publish_many",
             title="limit: publish_many()",

@@ -31,6 +31,8 @@ class Guarantees:
     """The queue survives a restart."""
     is_mandatory: bool = True
     """A message that no queue takes comes back."""
+    is_acked_late: bool = True
+    """Who consumes acknowledges after the handler; who only publishes has nothing to acknowledge."""
 
 
 class Contender(ABC):
@@ -54,6 +56,14 @@ class Contender(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def release(self) -> None:
+        """End the handler of the first message, which a worker holds since open()."""
+        raise NotImplementedError
+
+    def fill(self) -> None:
+        """Put the messages of the next round into the queue of a worker."""
+        raise NotImplementedError
 
 
 class BlockingContender(Contender):

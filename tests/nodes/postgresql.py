@@ -24,10 +24,10 @@ class PostgreSQLCluster:
     A durable one syncs what is committed, as a cluster in production does.
     """
 
-    def __init__(self, port: int, *, is_durable: bool = False) -> None:
+    def __init__(self, port: int, *, is_durable: bool = False, connections: int = 100) -> None:
         self._bin = _find_bin()
         self.port = port
-        self._settings = () if is_durable else _FAST
+        self._settings = (f"max_connections={connections}", *(() if is_durable else _FAST))
         self._user = unprivileged_user(USER)
         # Open to the user it runs as, which pytest's own temporary folders are not.
         self.directory = Path(tempfile.mkdtemp(prefix="tests-postgresql-"))
