@@ -108,7 +108,7 @@ def _places(rows: Rows) -> Iterator[_Place]:
 
 def _head(figure: Figure, height: float) -> None:
     figure.text(
-        0.02, 1 - 0.38 / height, "Publishing to RabbitMQ and consuming from it, every message confirmed and persistent",
+        0.02, 1 - 0.38 / height, "Publishing and consuming, every message confirmed and persistent",
         fontsize=17, fontweight="bold", va="center",
     )  # fmt: skip
     handles = [
