@@ -23,9 +23,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure():
-    # A shell ignores SIGINT for its background jobs, and what the tests start would inherit that.
+    # A shell ignores SIGINT for its background jobs, nohup ignores SIGHUP, and what the tests start would
+    # inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects

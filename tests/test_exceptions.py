@@ -16,10 +16,12 @@ from faststream_django.exceptions import (
     DeclarationError,
     DeclarationRefused,
     DeclarationTimeout,
+    InboxNotReady,
     InvalidBroker,
     InvalidDeclaration,
     InvalidMessage,
     InvalidSubscriber,
+    MessageHasNoId,
     MessageRejected,
     MessageUnroutable,
     OutboxNotReady,
@@ -44,7 +46,7 @@ SINGLE = [
     ConnectionLost,
     RequestFailed,
 ]
-SETTINGS = [InvalidBroker, BrokerDoesNotExist, InvalidSubscriber, OutboxNotReady]
+SETTINGS = [InvalidBroker, BrokerDoesNotExist, InvalidSubscriber, OutboxNotReady, InboxNotReady]
 DECLARING = [DeclarationError, InvalidDeclaration, DeclarationRefused, DeclarationTimeout]
 
 
@@ -66,9 +68,10 @@ def test_this_file_knows_every_class():
         *SETTINGS,
         *DECLARING,
         BulkPublishError,
+        MessageHasNoId,
     }
     assert set(exceptions.__all__) == {
-        cls.__name__ for cls in (*SINGLE, *SETTINGS, *DECLARING, BulkPublishError)
+        cls.__name__ for cls in (*SINGLE, *SETTINGS, *DECLARING, BulkPublishError, MessageHasNoId)
     }
 
 
