@@ -24,11 +24,11 @@ function orderRow(order) {
 }
 
 function supplyRow(supply) {
-  const waited = supply.waited === null ? "" : `, ${supply.waited.toFixed(1)} s after the one before`;
+  const waited = supply.waited === null ? "" : `, after ${supply.waited.toFixed(1)} s`;
   const item = row("supply", {
     ".number": `#${supply.number}`,
     ".what": supply.product,
-    ".attempts": supply.attempts ? `attempt ${supply.attempts} of ${supply.most}${waited}` : "",
+    ".attempts": supply.attempts ? `${supply.attempts} of ${supply.most} attempts${waited}` : "",
     ".status": supply.status,
   });
   item.dataset.status = supply.status;
