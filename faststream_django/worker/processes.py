@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from faststream_django.worker.child import Child
 from faststream_django.worker.ending import CUT_OFF
-from faststream_django.worker.stopping import stop_signals
+from faststream_django.worker.stopping import TICK, stop_signals
 from faststream_django.worker.supervision import HURRY, STOP
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ USAGE = 2
 
 KILL_AFTER = 1.0
 """Seconds beyond the limit after which a process that does not end is killed."""
-TICK = 1.0
-"""Seconds between two looks at what the processes report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +115,11 @@ class Processes:
             )
 
     def _next_event(self) -> _Event | None:
-        until = [self._kill_at]
+        until = [self._kill_at, time.monotonic() + TICK]
         if not self._is_stopping:
             until += [child.due for child in self._children if not child.is_running]
-        if self._liveness is not None:
-            until.append(time.monotonic() + TICK)
-        pause = max(0.0, min(until) - time.monotonic())
         try:
-            return self._events.get(timeout=None if pause == float("inf") else pause)
+            return self._events.get(timeout=max(0.0, min(until) - time.monotonic()))
         except Empty:
             return None
 

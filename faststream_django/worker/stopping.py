@@ -7,7 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["stop_signals"]
+__all__ = ["TICK", "stop_signals"]
+
+TICK = 1.0
+"""The longest wait of the main thread, in seconds: Python's handlers run in it alone, and a signal that the
+system gives to another thread does not wake it."""
 
 
 @contextmanager

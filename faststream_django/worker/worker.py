@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from faststream_django.exceptions import BrokerRefused
 from faststream_django.loop.threads import of_the_standard_library
 from faststream_django.worker.probing import Probe
-from faststream_django.worker.stopping import stop_signals
+from faststream_django.worker.stopping import TICK, stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -156,14 +156,13 @@ class Worker:
             self._liveness.note(PART)
 
     def _next_event(self) -> _Event | None:
-        pauses = [self.deadline + MARGIN - time.monotonic()]
+        pauses = [self.deadline + MARGIN - time.monotonic(), TICK]
         if self._liveness is not None:
             pauses.append(BEAT)
         if self._recycling is not None:
             pauses.append(WEIGH if self._recycling.messages is None else COUNT)
-        pause = max(0.0, min(pauses))
         try:
-            return self._events.get(timeout=None if pause == float("inf") else pause)
+            return self._events.get(timeout=max(0.0, min(pauses)))
         except Empty:
             return None
 
