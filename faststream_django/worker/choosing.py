@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from faststream_django.conf.entries import broker_settings
 from faststream_django.conf.setting import did_you_mean, shown
+from faststream_django.worker.source import queue_name
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitRouter
@@ -102,8 +103,7 @@ def _check_queues(known: list[str], queues: Collection[str], excluded: Collectio
 
 
 def _queues(routers: Iterable[RabbitRouter]) -> set[str]:
-    subscribers = [cast("RabbitSubscriber", each) for router in routers for each in router.subscribers]
-    return {f"{each._outer_config.prefix}{each.queue.name}" for each in subscribers}  # noqa: SLF001
+    return {queue_name(cast("RabbitSubscriber", each)) for router in routers for each in router.subscribers}
 
 
 def _listed(names: Iterable[str]) -> str:

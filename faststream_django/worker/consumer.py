@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from faststream_django.connection.supervisor import Supervisor
 from faststream_django.exceptions import BrokerRefused, BrokerUnavailable
 from faststream_django.worker.broker import build_broker, is_threaded, prefetch_of
 from faststream_django.worker.handling import Handling
+from faststream_django.worker.source import queue_name
 from faststream_django.worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from faststream.rabbit import RabbitRouter
+    from faststream.rabbit.subscriber import RabbitSubscriber
 
     from faststream_django.backends.rabbit.consuming import ConsumingSession
     from faststream_django.backends.rabbit.consuming_channel import ConsumingChannel
@@ -62,11 +64,7 @@ class Consumer:
     @property
     def queues(self) -> list[str]:
         """The names of the queues that are consumed."""
-        names = {
-            f"{subscriber._outer_config.prefix}{subscriber.queue.name}"  # type: ignore[attr-defined]  # noqa: SLF001
-            for subscriber in self.broker.subscribers
-            if subscriber.calls
-        }
+        names = {queue_name(cast("RabbitSubscriber", each)) for each in self.broker.subscribers if each.calls}
         return sorted(filter(self._wants, names))
 
     @property

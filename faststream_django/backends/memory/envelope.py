@@ -77,26 +77,10 @@ class Envelope:
 
 def as_message(envelope: Envelope) -> Message:
     """Return the message as a publisher would write it."""
-    from faststream_django.messages.message import Message
+    from faststream_django.backends.rabbit.properties import received
 
-    properties = envelope.open()
-    return Message(
-        body=envelope.body,
-        exchange=envelope.exchange,
-        routing_key=envelope.routing_key,
-        headers=properties.headers or {},
-        content_type=properties.content_type,
-        content_encoding=properties.content_encoding,
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        reply_to=properties.reply_to,
-        expiration=envelope.ttl,
-        priority=properties.priority,
-        timestamp=properties.timestamp or datetime.now(tz=UTC),
-        message_type=properties.message_type,
-        persist=properties.delivery_mode == 2,
-        app_id=properties.app_id or "",
-    )
+    message = received(envelope.open(), envelope.body, envelope.routing_key)
+    return replace(message, exchange=envelope.exchange, expiration=envelope.ttl)
 
 
 def bury(queue: str, envelope: Envelope, reason: DeathReason) -> Basic.Properties:

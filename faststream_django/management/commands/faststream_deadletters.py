@@ -26,9 +26,9 @@ from faststream_django.dead_letters.showing import (
     report,
 )
 from faststream_django.exceptions import BrokerUnavailable, InvalidBroker
-from faststream_django.management.asking import NOT_DONE, USAGE, ask
+from faststream_django.management.asking import INTERRUPTED, NOT_DONE, USAGE, ask, duration
 from faststream_django.management.publishing.output import PatientOutput
-from faststream_django.outbox.durations import parse_duration, spoken
+from faststream_django.outbox.durations import spoken
 from faststream_django.outbox.printing import as_table, printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from faststream_django.dead_letters.sweeping import Outcome, Sweep
 
-INTERRUPTED = 130
 SHOWN = 20
 """The most dead letters that are listed unless more are asked for."""
 
@@ -86,7 +85,7 @@ class Command(BaseCommand):
         added.add_argument("ids", nargs="*", metavar="ID", help="The ids of messages.")
         added.add_argument("--all", action="store_true", help="All of --queue.")
         added.add_argument(
-            "--older-than", type=_duration, metavar="T", help="Of --queue what died earlier: 12h, 7d."
+            "--older-than", type=duration, metavar="T", help="Of --queue what died earlier: 12h, 7d."
         )
         added.add_argument("--yes", action="store_true", help="Do not ask.")
 
@@ -265,13 +264,6 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         if self.options["verbosity"]:
             self.stdout.write(text)
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
 
 
 def _number(text: str) -> int:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError
 
 from faststream_django.exceptions import InboxNotReady
 from faststream_django.inbox.models import HandledMessage
 from faststream_django.inbox.operating import count_before, moment_ago, prune, stats
 from faststream_django.inbox.tables import refuse_unready
+from faststream_django.management.asking import INTERRUPTED, NOT_DONE, ask, database_of, duration
 from faststream_django.management.publishing.output import PatientOutput
-from faststream_django.outbox.durations import parse_duration, spoken
+from faststream_django.outbox.durations import spoken
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-
-NOT_DONE, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class Command(BaseCommand):
@@ -53,7 +50,7 @@ class Command(BaseCommand):
         added = action("prune", "Forgets messages that were handled long ago. Asks before.")
         added.add_argument(
             "--older-than",
-            type=_duration,
+            type=duration,
             metavar="T",
             required=True,
             help="Handled longer ago: 12h, 7d. Longer than any copy of a message may take to arrive.",
@@ -64,7 +61,7 @@ class Command(BaseCommand):
         self.options = options
         self.pruned = 0
         try:
-            self.using = self._database()
+            self.using = database_of(HandledMessage, options["database"])
             refuse_unready(self.using)
             getattr(self, f"_{options['action']}")()
         except KeyboardInterrupt:
@@ -93,36 +90,12 @@ class Command(BaseCommand):
         seconds = self.options["older_than"]
         moment = moment_ago(self.using, seconds)
         if not self.options["yes"] and (count := count_before(self.using, moment)):
-            self._confirm(f"Forget {_messages(count)} handled more than {spoken(seconds)} ago?")
+            question = f"Forget {_messages(count)} handled more than {spoken(seconds)} ago?"
+            ask(self.stdout, question, "Nothing was forgotten.")
         for count in prune(self.using, moment):
             self.pruned += count
         if self.options["verbosity"]:
             self.stdout.write(f"{_messages(self.pruned)} forgotten")
-
-    def _database(self) -> str:
-        using = self.options["database"] or router.db_for_write(HandledMessage)
-        if using not in connections:
-            known = ", ".join(map(repr, connections))
-            raise CommandError(
-                f"There is no database {using!r} in DATABASES; its aliases are {known}.", returncode=USAGE
-            )
-        return str(using)
-
-    def _confirm(self, question: str) -> None:
-        if not sys.stdin.isatty():
-            raise CommandError(
-                f"{question} Nobody can answer here: pass --yes if you mean it.", returncode=USAGE
-            )
-        self.stdout.write(f"{question} [y/N] ", ending="")
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise CommandError("Nothing was forgotten.", returncode=NOT_DONE)
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
 
 
 def _messages(count: int) -> str:

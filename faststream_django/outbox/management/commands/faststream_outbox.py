@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError
 
 from faststream_django.exceptions import OutboxNotReady
-from faststream_django.management.asking import NOT_DONE, USAGE, ask
+from faststream_django.management.asking import (
+    INTERRUPTED,
+    NOT_DONE,
+    USAGE,
+    ask,
+    database_of,
+    duration,
+)
 from faststream_django.management.publishing.output import PatientOutput
-from faststream_django.outbox.durations import parse_duration, spoken
+from faststream_django.outbox.durations import spoken
 from faststream_django.outbox.listing import COLUMNS, as_row, listed
 from faststream_django.outbox.models import OutboxMessage, State
 from faststream_django.outbox.operating import (
@@ -30,7 +36,6 @@ from faststream_django.outbox.tables import refuse_without_tables
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-INTERRUPTED = 130
 SHOWN = 20
 """The most messages that are listed before somebody is asked."""
 
@@ -79,7 +84,7 @@ class Command(BaseCommand):
         added = action("list", "Lists messages, the oldest first; never their bodies.")
         added.add_argument("--state", choices=tuple(WORDS), help="Only what is in this state.")
         added.add_argument(
-            "--older-than", type=_duration, metavar="T", help="Only older ones: 30s, 5m, 1h, 7d."
+            "--older-than", type=duration, metavar="T", help="Only older ones: 30s, 5m, 1h, 7d."
         )
         add_selection(added)
         add_json(added, "A JSON object a line.")
@@ -92,7 +97,7 @@ class Command(BaseCommand):
         add_yes(added)
         added = action("prune", "Deletes for good what has been dead for long. Asks before.")
         added.add_argument(
-            "--older-than", type=_duration, metavar="T", required=True, help="Dead for longer: 12h, 7d."
+            "--older-than", type=duration, metavar="T", required=True, help="Dead for longer: 12h, 7d."
         )
         add_selection(added)
         add_yes(added)
@@ -100,7 +105,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         self.options = options
         try:
-            self.using = self._database()
+            self.using = database_of(OutboxMessage, self.options["database"])
             refuse_without_tables(self.using)
             getattr(self, f"_{options['action']}")()
         except KeyboardInterrupt:
@@ -186,15 +191,6 @@ class Command(BaseCommand):
                 f"{_messages(held)} left that hold back later ones of the same key: retry or discard them"
             )
 
-    def _database(self) -> str:
-        using = self.options["database"] or router.db_for_write(OutboxMessage)
-        if using not in connections:
-            known = ", ".join(map(repr, connections))
-            raise CommandError(
-                f"There is no database {using!r} in DATABASES; its aliases are {known}.", returncode=USAGE
-            )
-        return str(using)
-
     def _narrowing(self) -> dict[str, Any]:
         return {"queue": self.options["queue"], "broker": self.options["broker"]}
 
@@ -228,13 +224,6 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         if self.options["verbosity"]:
             self.stdout.write(text)
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from None
 
 
 def _spoken_or_dash(seconds: float | None, suffix: str = "") -> str:
