@@ -1,12 +1,11 @@
 """Dead letters as the worker writes them, put into their queues by hand."""
 
 import datetime as dt
-import time
 
 from faststream_django.worker import headers
+from tests.waiting import wait_until
 
 ERROR = "ValueError at shop/subscribers.py:7"
-LATER = 10.0
 
 
 def described(queue, **changes):
@@ -55,10 +54,3 @@ def ids_in(node, queue, count=0):
 
     wait_until(are_there)
     return ids
-
-
-def wait_until(condition, timeout=LATER):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "It did not come about."
-        time.sleep(0.02)

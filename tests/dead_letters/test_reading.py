@@ -4,7 +4,8 @@ import pytest
 
 from faststream_django.backends.operating import OperationRefused
 from faststream_django.dead_letters import operating
-from tests.dead_letters.buried import bury, ids_in, wait_until
+from tests.dead_letters.buried import bury, ids_in
+from tests.waiting import wait_until
 
 only_classic = pytest.mark.parametrize("kind", ["classic"], indirect=True)
 

@@ -8,7 +8,8 @@ from faststream_django.dead_letters import operating
 from faststream_django.dead_letters.letters import Letter
 from faststream_django.dead_letters.queues import declared_queues
 from faststream_django.dead_letters.replaying import Replay
-from tests.dead_letters.buried import bury, ids_in, wait_until
+from tests.dead_letters.buried import bury, ids_in
+from tests.waiting import wait_until
 
 FULL = {"x-max-length": 30, "x-overflow": "reject-publish"}
 only_classic = pytest.mark.parametrize("kind", ["classic"], indirect=True)

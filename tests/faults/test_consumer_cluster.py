@@ -8,7 +8,8 @@ import pytest
 from faststream.rabbit import RabbitRouter
 
 from tests.nodes import RabbitMQCluster
-from tests.worker.consumers import Handled, RunningConsumer, publish_many, wait_until
+from tests.waiting import wait_until
+from tests.worker.consumers import Handled, RunningConsumer, publish_many
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from tests.dead_letters.buried import bury, ids_in, wait_until
+from tests.dead_letters.buried import bury, ids_in
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(500)
 

@@ -185,11 +185,3 @@ def is_gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-def wait_until(condition, timeout=20):
-    """Poll what other processes do."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "It did not happen."
-        time.sleep(0.02)

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import threading
-import time
 from collections import Counter
 
 from faststream_django.conf.entries import broker_settings_from
 from faststream_django.worker.consumer import Consumer
 from faststream_django.worker.threads import HandlerThreads
+from tests.waiting import wait_until
 
 TIMEOUT = 20.0  # seconds; enough for a busy machine
 
@@ -84,7 +84,7 @@ class RunningConsumer:
         return self.call(self.consumer.finish(timeout))
 
     def wait_until_consuming(self, timeout=TIMEOUT):
-        wait_until(lambda: self.consumer.is_consuming, timeout)
+        wait_until(lambda: self.consumer.is_consuming, timeout=timeout)
 
     def lose_connection(self, node):
         """Have the node close the connection; return when the next one consumes, which may be very soon."""
@@ -125,14 +125,6 @@ def ignore(router, *queue, **options):
     """Have messages of a queue handled by a function that does nothing."""
     # FastStream keeps a subscriber only as long as somebody has its handler.
     _kept.append(router.subscriber(*queue, **options)(lambda body: None))
-
-
-def wait_until(condition, timeout=TIMEOUT):
-    """Poll until the condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def rows(node, what, *columns):

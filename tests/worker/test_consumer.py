@@ -10,7 +10,8 @@ from faststream.rabbit import Channel, ExchangeType, RabbitExchange, RabbitQueue
 from faststream.rabbit.annotations import RabbitBroker, RabbitMessage
 
 from faststream_django.exceptions import BrokerRefused, InvalidSubscriber
-from tests.worker.consumers import ignore, publish_many, rows, wait_until
+from tests.waiting import wait_until
+from tests.worker.consumers import ignore, publish_many, rows
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.consumers import publish_many, wait_until
+from tests.waiting import wait_until
+from tests.worker.consumers import publish_many
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,7 @@ asyncio.run(main())
 
 
 def wait_for_lines(path, count):
-    wait_until(lambda: len(set(path.read_text().splitlines())) >= count, 60)
+    wait_until(lambda: len(set(path.read_text().splitlines())) >= count, timeout=60)
 
 
 @pytest.mark.processes

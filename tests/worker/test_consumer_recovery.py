@@ -8,7 +8,8 @@ from faststream.rabbit import RabbitRouter
 
 from faststream_django.connection import supervisor
 from tests.nodes import FaultProxy, RabbitMQNode
-from tests.worker.consumers import ignore, publish_many, rows, wait_until
+from tests.waiting import wait_until
+from tests.worker.consumers import ignore, publish_many, rows
 
 
 @pytest.fixture

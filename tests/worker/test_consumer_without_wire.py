@@ -4,7 +4,8 @@ import pytest
 from faststream import AckPolicy
 from faststream.rabbit import RabbitRouter
 
-from tests.worker.consumers import publish_many, wait_until
+from tests.waiting import wait_until
+from tests.worker.consumers import publish_many
 
 
 @pytest.fixture(autouse=True)

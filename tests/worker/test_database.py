@@ -1,10 +1,10 @@
 import logging
 import threading
-import time
 
 import pytest
 
 from faststream_django import publish
+from tests.waiting import wait_until
 from tests.worker.apps import ROUTER
 
 
@@ -94,7 +94,8 @@ def test_body_that_does_not_fit_is_not_in_the_log(make_app, memory, settings, ca
     caplog.set_level(logging.DEBUG)
 
     publish({"card": "4929-secret", "name": "secret-name"}, queue)
-    wait_for(lambda: f"is in '{queue}.dlq'" in caplog.text)  # the last of what is written, by another thread
+    # The last of what is written, by another thread.
+    wait_until(lambda: f"is in '{queue}.dlq'" in caplog.text)
 
     assert "secret" not in caplog.text
     [record] = [each for each in caplog.records if each.levelname == "ERROR"]
@@ -102,10 +103,3 @@ def test_body_that_does_not_fit_is_not_in_the_log(make_app, memory, settings, ca
     assert "2 of the values do not fit" in caplog.text
     assert "card: Input should be a valid integer" in caplog.text
     assert "name: value_error" in caplog.text
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.worker.commands import ROOT, wait_until
+from tests.waiting import wait_until
+from tests.worker.commands import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "deploy-worker.md").read_text()
 

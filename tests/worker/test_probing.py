@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.nodes.proxy import FaultProxy
-from tests.worker.commands import wait_until
+from tests.waiting import wait_until
 
 # Seconds. The bar is 5; other things run beside the tests.
 SOON = 5.0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.commands import SUBSCRIBERS, is_gone, wait_until, write_project
+from tests.waiting import wait_until
+from tests.worker.commands import SUBSCRIBERS, is_gone, write_project
 
 LIMIT = 1.0
 # Seconds beyond the limit. The bar is 0.5, and 0.1 what it takes on a machine that does nothing else.
