@@ -23,6 +23,7 @@ from faststream_django.backends.rabbit.consuming_delivery import Delivery
 from faststream_django.backends.rabbit.consuming_errors import not_consumed, words_of_end
 from faststream_django.backends.rabbit.consuming_objects import SubscriberChannel, SubscriberConnection
 from faststream_django.backends.rabbit.dialing import broker_from_options, dial
+from faststream_django.backends.rabbit.errors import why_closed
 from faststream_django.backends.rabbit.subscriptions import Subscription
 from faststream_django.backends.rabbit.topology import Declaration, Topology, declare
 from faststream_django.conf.entries import BrokerSettings
@@ -276,12 +277,7 @@ class ConsumingSession(Link):
 
     def _on_close(self, closing: asyncio.Future[Any]) -> None:
         if not self.closed.done():
-            if closing.cancelled():
-                reason = "no frame from the broker for too long (heartbeat)"
-            else:
-                error = closing.exception()
-                reason = f"{type(error).__name__}: {error}" if error else "closed"
-            self.closed.set_result(reason)
+            self.closed.set_result(why_closed(closing))
         self._end()
 
     def _end(self) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "rejected",
     "unroutable",
     "unwritable",
+    "why_closed",
 ]
 
 
@@ -209,3 +210,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "no frame from the broker for too long"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def why_closed(closing: asyncio.Future[Any]) -> str:
+    """Say why a connection of the driver has ended, which has cancelled or settled its `closing`."""
+    if closing.cancelled():
+        return "no frame from the broker for too long (heartbeat)"
+    error = closing.exception()
+    return f"{type(error).__name__}: {error}" if error else "closed"

@@ -16,6 +16,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from faststream_django.backends.base import NotSent, Publication, Request, Session, Settled
 from faststream_django.backends.rabbit.channel import PublishChannel
 from faststream_django.backends.rabbit.connection import RabbitConnection
+from faststream_django.backends.rabbit.errors import why_closed
 from faststream_django.backends.rabbit.exchange_publisher import ExchangePublisher, ExchangePublishers
 from faststream_django.backends.rabbit.fast_channel import FastChannel
 from faststream_django.backends.rabbit.plain_channel import PlainChannel
@@ -250,10 +251,6 @@ class RabbitSession(Session):
     def _on_close(self, closing: asyncio.Future[Any]) -> None:
         if self.closed.done():
             return
-        if closing.cancelled():
-            reason = "no frame from the broker for too long (heartbeat)"
-        else:
-            error = closing.exception()
-            reason = f"{type(error).__name__}: {error}" if error else "closed"
+        reason = why_closed(closing)
         self.closed.set_result(reason)
         self._publishers.lose(reason)
