@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -67,6 +68,19 @@ def pytest_generate_tests(metafunc):
         if "postgresql" in metafunc.fixturenames or metafunc.definition.get_closest_marker("postgresql"):
             engines = ["postgresql"]
         metafunc.parametrize("engine", engines, indirect=True)
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Say what somebody types; before that there is no terminal."""
+
+    def answer(text, *, isatty=True):
+        stream = io.StringIO(text)
+        stream.isatty = lambda: isatty
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    answer("", isatty=False)
+    return answer
 
 
 @pytest.fixture(scope="session", autouse=True)

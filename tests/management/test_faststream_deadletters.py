@@ -3,7 +3,6 @@
 import datetime as dt
 import io
 import json
-import sys
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -41,19 +40,6 @@ def run(configure, queue, answer):  # noqa: F811
         return run.stdout.getvalue()
 
     return run
-
-
-@pytest.fixture
-def answer(monkeypatch):
-    """Say what somebody types; before that there is no terminal."""
-
-    def answer(text, *, isatty=True):
-        stream = io.StringIO(text)
-        stream.isatty = lambda: isatty
-        monkeypatch.setattr(sys, "stdin", stream)
-
-    answer("", isatty=False)
-    return answer
 
 
 def failed(**length):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -34,19 +33,6 @@ def run(answer):
         return stdout.getvalue()
 
     return run
-
-
-@pytest.fixture
-def answer(monkeypatch):
-    """Say what somebody types; before that there is no terminal."""
-
-    def answer(text, *, isatty=True):
-        stream = io.StringIO(text)
-        stream.isatty = lambda: isatty
-        monkeypatch.setattr(sys, "stdin", stream)
-
-    answer("", isatty=False)
-    return answer
 
 
 def record(*ages, using="default"):
